@@ -1,0 +1,78 @@
+"""What comes in: documents, judged queries and the metrics; knows no encoder, index or screen."""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from data.beir import BeirDataset, BeirDocument, load_beir
+    from data.golden import GoldenQuestion, load_golden
+    from data.loaders import SUFFIXES, load_document
+    from data.loaders.base import UnreadableDocumentError
+    from data.loaders.records import load_records
+    from data.loaders.text import decode_text
+    from data.metrics import (
+        evaluate_run,
+        hit_at_k,
+        map_at_k,
+        mean,
+        mrr_at_k,
+        ndcg_at_k,
+        recall_at_k,
+    )
+    from data.records import Chunk, Document
+
+__all__ = [
+    "Document",
+    "Chunk",
+    "load_document",
+    "load_records",
+    "decode_text",
+    "SUFFIXES",
+    "UnreadableDocumentError",
+    "BeirDataset",
+    "BeirDocument",
+    "load_beir",
+    "GoldenQuestion",
+    "load_golden",
+    "evaluate_run",
+    "ndcg_at_k",
+    "mrr_at_k",
+    "map_at_k",
+    "recall_at_k",
+    "hit_at_k",
+    "mean",
+]
+
+_MODULE_OF = {
+    "Document": "records",
+    "Chunk": "records",
+    "load_document": "loaders",
+    "load_records": "loaders.records",
+    "decode_text": "loaders.text",
+    "SUFFIXES": "loaders",
+    "UnreadableDocumentError": "loaders.base",
+    "BeirDataset": "beir",
+    "BeirDocument": "beir",
+    "load_beir": "beir",
+    "GoldenQuestion": "golden",
+    "load_golden": "golden",
+    "evaluate_run": "metrics",
+    "ndcg_at_k": "metrics",
+    "mrr_at_k": "metrics",
+    "map_at_k": "metrics",
+    "recall_at_k": "metrics",
+    "hit_at_k": "metrics",
+    "mean": "metrics",
+}
+
+
+def __getattr__(name: str) -> Any:  # noqa: ANN401 - a module's attributes are of any type
+    """Import a public name's module when the name is first asked for."""
+    if name not in _MODULE_OF:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_MODULE_OF[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    """List the public names, imported or not."""
+    return sorted({*globals(), *__all__})

@@ -1,0 +1,41 @@
+"""Texts to embeddings: loads an encoder and runs it as its authors meant."""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from encoder.encoder import Encoder, load_encoder
+    from encoder.errors import MissingExtraError, ModelNotFoundError
+    from encoder.model_folder import describe_encoder
+    from encoder.registry import known_models
+    from encoder.spec import EncoderSpec
+
+_HOMES = {
+    "load_encoder": "encoder.encoder",
+    "Encoder": "encoder.encoder",
+    "EncoderSpec": "encoder.spec",
+    "describe_encoder": "encoder.model_folder",
+    "known_models": "encoder.registry",
+    "MissingExtraError": "encoder.errors",
+    "ModelNotFoundError": "encoder.errors",
+}
+
+__all__ = [
+    "load_encoder",
+    "Encoder",
+    "EncoderSpec",
+    "describe_encoder",
+    "known_models",
+    "MissingExtraError",
+    "ModelNotFoundError",
+]
+
+
+def __getattr__(name: str) -> Any:  # noqa: ANN401 - a module attribute can be anything
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

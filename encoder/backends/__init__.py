@@ -1,0 +1,1 @@
+"""Engines that run a model: token ids and mask in, embeddings out."""

@@ -1,0 +1,124 @@
+"""Runs a model with torch, on the CPU or a CUDA device."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from transformers import AutoModel, PreTrainedModel
+from transformers.utils import logging as transformers_logging
+
+from encoder.pooling import Pooling, pool
+from encoder.spec import EncoderSpec
+
+DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
+TOKEN_BUDGET = {"cpu": 4096, "cuda": 65536}
+"""Most tokens of a batch: what keeps the caches warm on a CPU, and a large GPU busy."""
+
+
+class TorchBackend:
+    """A loaded model on one device."""
+
+    def __init__(self, model: PreTrainedModel, spec: EncoderSpec, pad_id: int) -> None:
+        self._model = model
+        self._spec = spec
+        self._pad_id = pad_id
+        self.device = str(model.device)
+        self.token_budget = TOKEN_BUDGET.get(model.device.type, TOKEN_BUDGET["cpu"])
+
+    @classmethod
+    def load(
+        cls,
+        folder: Path,
+        spec: EncoderSpec,
+        *,
+        pad_id: int,
+        device: str,
+        dtype: str,
+        trust_remote_code: bool,
+    ) -> "TorchBackend":
+        """Load the weights in `folder` onto `device` (`auto`, `cpu`, `cuda`, `cuda:1`, …)."""
+        with _silenced():
+            model = AutoModel.from_pretrained(
+                folder,
+                local_files_only=True,
+                trust_remote_code=trust_remote_code,
+                dtype=_dtype(dtype),
+                attn_implementation="sdpa",
+            )
+        model = model.to(_device(device)).eval()
+        return cls(model, spec, pad_id)
+
+    def embed(self, ids: Sequence[Sequence[int]]) -> NDArray[np.float32]:
+        """Embed one batch.
+
+        Args:
+            ids: Token ids of each text, of any lengths.
+
+        Returns:
+            Shape (batch, dim), unit rows where the spec says so.
+
+        Raises:
+            ArithmeticError: If the model gives values that are not finite.
+        """
+        input_ids, mask = self._padded(ids)
+        with torch.inference_mode():
+            # Padding stands on the right, so that absolute positions are those of a lone text.
+            output = self._model(input_ids=input_ids, attention_mask=mask, **self._no_cache())
+            vectors = pool(output.last_hidden_state, mask, Pooling(self._spec.pooling))
+            vectors = vectors[:, : self._spec.dim]
+            if self._spec.normalize:
+                vectors = torch.nn.functional.normalize(vectors, dim=1)
+        if not bool(torch.isfinite(vectors).all()):
+            raise ArithmeticError(
+                f"{self._spec.name} gave values that are not finite; load it with dtype='float32'."
+            )
+        return vectors.cpu().numpy()
+
+    def _padded(self, ids: Sequence[Sequence[int]]) -> tuple[torch.Tensor, torch.Tensor]:
+        width = max(len(row) for row in ids)
+        input_ids = torch.full((len(ids), width), self._pad_id)
+        mask = torch.zeros((len(ids), width), dtype=torch.long)
+        for row, tokens in enumerate(ids):
+            input_ids[row, : len(tokens)] = torch.tensor(tokens)
+            mask[row, : len(tokens)] = 1
+        return input_ids.to(self._model.device), mask.to(self._model.device)
+
+    def _no_cache(self) -> dict[str, bool]:
+        # Decoders would keep keys and values that nobody asks for.
+        return {"use_cache": False} if hasattr(self._model.config, "use_cache") else {}
+
+
+def _device(device: str) -> torch.device:
+    if device == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        chosen = torch.device(device)
+    except RuntimeError as error:
+        raise ValueError(f"Unknown device {device!r}. Known: auto, cpu, cuda.") from error
+    if chosen.type == "cuda" and not torch.cuda.is_available():
+        raise ValueError(f"Device {device!r} was asked for, but this machine has no usable GPU.")
+    return chosen
+
+
+def _dtype(dtype: str) -> torch.dtype:
+    if dtype != "auto" and dtype not in DTYPES:
+        raise ValueError(f"Unknown dtype {dtype!r}. Known: auto, {', '.join(DTYPES)}.")
+    return DTYPES.get(dtype, torch.float32)
+
+
+@contextmanager
+def _silenced() -> Iterator[None]:
+    """Keep the library's progress bar and load report off the terminal for a while."""
+    verbosity = transformers_logging.get_verbosity()
+    bar = transformers_logging.is_progress_bar_enabled()
+    transformers_logging.set_verbosity_error()
+    transformers_logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        transformers_logging.set_verbosity(verbosity)
+        if bar:
+            transformers_logging.enable_progress_bar()

@@ -1,0 +1,169 @@
+"""The encoder: texts in, one unit vector each out."""
+
+import logging
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from encoder.batching import plan_batches
+from encoder.model_folder import describe_encoder
+from encoder.spec import EncoderSpec
+from encoder.tokenizer import Tokenizer
+
+log = logging.getLogger(__name__)
+
+Progress = Callable[[int, int], None]
+"""Called with (texts done, texts in all)."""
+
+
+class Backend(Protocol):
+    """An engine that runs a model."""
+
+    device: str
+    token_budget: int
+
+    def embed(self, ids: Sequence[Sequence[int]]) -> NDArray[np.float32]:
+        """Token ids of a batch to embeddings, shape (batch, dim)."""
+        ...
+
+
+class Encoder:
+    """Turns texts into embeddings; one encoder may serve several threads."""
+
+    def __init__(
+        self,
+        spec: EncoderSpec,
+        tokenizer: Tokenizer,
+        backend: Backend,
+        languages: tuple[str, ...] = (),
+    ) -> None:
+        self.spec = spec
+        self.languages = languages
+        """Languages that the model reads well, as far as the registry knows."""
+        self._tokenizer = tokenizer
+        self._backend = backend
+
+    @property
+    def dim(self) -> int:
+        """Length of an embedding."""
+        return self.spec.dim
+
+    @property
+    def device(self) -> str:
+        """Where the model runs."""
+        return self._backend.device
+
+    def encode_queries(
+        self, texts: Sequence[str], *, task: str | None = None
+    ) -> NDArray[np.float32]:
+        """Embed questions, with the query instruction of the model or of a named task.
+
+        Returns:
+            Shape (len(texts), dim), rows of unit length.
+
+        Raises:
+            TypeError: If `texts` is one string, or an item is no string.
+            ValueError: If the model has no such task, or a text holds lone surrogates.
+        """
+        return self._encode(texts, self.spec.template("query", task), None)
+
+    def encode_documents(
+        self,
+        texts: Sequence[str],
+        *,
+        task: str | None = None,
+        progress: Progress | None = None,
+    ) -> NDArray[np.float32]:
+        """Embed texts to be found, with the document instruction of the model or of a named task.
+
+        Returns and raises as `encode_queries`.
+        """
+        return self._encode(texts, self.spec.template("document", task), progress)
+
+    def _encode(
+        self, texts: Sequence[str], template: str, progress: Progress | None
+    ) -> NDArray[np.float32]:
+        check_texts(texts)
+        embeddings = np.empty((len(texts), self.spec.dim), dtype=np.float32)
+        tokens = self._tokenizer.encode(texts, template, self.spec)
+        done = 0
+        for batch in plan_batches([len(item.ids) for item in tokens], self._backend.token_budget):
+            embeddings[batch] = self._backend.embed([tokens[i].ids for i in batch])
+            done += len(batch)
+            if progress is not None:
+                progress(done, len(texts))
+        return embeddings
+
+    def token_spans(self, text: str) -> list[tuple[int, int]]:
+        """The place of each of the text's tokens as (start, end), without special tokens."""
+        return self._tokenizer.spans(text)
+
+    def count_tokens(self, texts: Sequence[str], *, role: str = "document") -> list[int]:
+        """Tokens of each text in the role's template, special tokens included, before any cut."""
+        return self._tokenizer.count(texts, self.spec.template(role))
+
+    def unknown_share(self, text: str) -> float:
+        """Share of the text's tokens that the encoder does not know, 0 to 1."""
+        return self._tokenizer.unknown_share(text)
+
+
+def check_texts(texts: Sequence[str]) -> None:
+    """Raise TypeError or ValueError that names the first item that is no encodable text."""
+    if isinstance(texts, str):
+        raise TypeError("texts must be a list of strings, got one string; put it in a list.")
+    for position, text in enumerate(texts):
+        if not isinstance(text, str):
+            raise TypeError(f"texts[{position}] must be a string, got {type(text).__name__}.")
+        if not text.isascii() and any("\ud800" <= character <= "\udfff" for character in text):
+            raise ValueError(
+                f"texts[{position}] holds lone surrogates, which are no characters; "
+                "decode it again with errors='replace'."
+            )
+
+
+def load_encoder(
+    model: str | None = None,
+    *,
+    device: str = "auto",
+    backend: str = "auto",
+    dtype: str = "auto",
+    dim: int | None = None,
+    revision: str | None = None,
+    local_files_only: bool = False,
+    trust_remote_code: bool = False,
+) -> Encoder:
+    """Load an encoder.
+
+    Args:
+        model: A folder, a hub id, or None for the embedded default (all-MiniLM-L6-v2).
+        device: `auto` (a GPU where there is one), `cpu`, `cuda`, `cuda:1`, …
+        backend: The engine: `auto` or `torch`.
+        dtype: `auto` (float32), `float32`, `float16` or `bfloat16`.
+        dim: Keep only the first `dim` values of each embedding (Matryoshka models).
+        revision: Branch, tag or commit on the hub.
+        local_files_only: Do not ask the hub.
+        trust_remote_code: Run Python code that comes with the model. Only for models you trust.
+
+    Raises:
+        ModelNotFoundError: If there is no such model, or no hub to ask.
+        ValueError: If an argument or the model folder is wrong.
+    """
+    if backend not in {"auto", "torch"}:
+        raise ValueError(f"Unknown backend {backend!r}. Known: auto, torch.")
+    found = describe_encoder(model, dim=dim, revision=revision, local_files_only=local_files_only)
+    for guess in found.guesses:
+        log.warning(guess)
+    tokenizer = Tokenizer.load(found.folder, trust_remote_code=trust_remote_code)
+    from encoder.backends.torch import TorchBackend
+
+    engine = TorchBackend.load(
+        found.folder,
+        found.spec,
+        pad_id=tokenizer.pad_id,
+        device=device,
+        dtype=dtype,
+        trust_remote_code=trust_remote_code,
+    )
+    return Encoder(found.spec, tokenizer, engine, found.languages)

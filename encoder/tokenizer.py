@@ -1,0 +1,102 @@
+"""Texts to token ids: fills the template, cuts the text and never the template or the end mark."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from encoder.spec import EncoderSpec
+from encoder.templates import Filled, fill
+
+
+@dataclass(frozen=True, slots=True)
+class Tokens:
+    """One text as the model reads it."""
+
+    ids: list[int]
+    dropped: int
+    """Tokens of the text that did not fit."""
+
+
+class Tokenizer:
+    """A model's tokenizer; safe to use from several threads."""
+
+    def __init__(
+        self,
+        backend: Any,  # noqa: ANN401 - tokenizers.Tokenizer is untyped
+        pad_id: int,
+        unknown_id: int | None,
+        eos_id: int | None,
+    ) -> None:
+        self._backend = backend
+        self.pad_id = pad_id
+        self._unknown_id = unknown_id
+        self._eos_id = eos_id
+
+    @classmethod
+    def load(cls, folder: Path, *, trust_remote_code: bool = False) -> "Tokenizer":
+        """Read a model folder's tokenizer.
+
+        Raises:
+            ValueError: If the folder holds none that can report the offsets of its tokens.
+        """
+        from transformers import AutoTokenizer
+
+        try:
+            tokenizer = AutoTokenizer.from_pretrained(
+                folder, local_files_only=True, trust_remote_code=trust_remote_code
+            )
+        except (OSError, KeyError, TypeError) as error:
+            raise ValueError(f"{folder} holds no tokenizer that can be read ({error}).") from error
+        backend = getattr(tokenizer, "backend_tokenizer", None)
+        if backend is None:
+            raise ValueError(f"The tokenizer in {folder} cannot report offsets of its tokens.")
+        # Cutting and padding are ours: the library's would be state shared between threads.
+        backend.no_truncation()
+        backend.no_padding()
+        pad_id = tokenizer.pad_token_id
+        eos_id = tokenizer.eos_token_id
+        return cls(backend, 0 if pad_id is None else pad_id, tokenizer.unk_token_id, eos_id)
+
+    def encode(self, texts: Sequence[str], template: str, spec: EncoderSpec) -> list[Tokens]:
+        """Token ids of each text in its template, at most `spec.max_tokens` each."""
+        filled = [fill(template, text) for text in texts]
+        encodings = self._backend.encode_batch([text.composed for text in filled])
+        return [self._fit(*pair, spec) for pair in zip(encodings, filled, strict=True)]
+
+    def _fit(self, encoding: Any, filled: Filled, spec: EncoderSpec) -> Tokens:  # noqa: ANN401
+        ids = list(encoding.ids)
+        adds_eos = spec.append_eos and (not ids or ids[-1] != self._eos_id)
+        excess = len(ids) + adds_eos - spec.max_tokens
+        dropped = 0
+        if excess > 0:
+            own = _positions_of_text(encoding, filled)
+            cut = own[max(0, len(own) - excess) :]
+            dropped = len(cut)
+            if cut:
+                del ids[cut[0] : cut[-1] + 1]
+        if adds_eos and self._eos_id is not None:
+            ids.append(self._eos_id)
+        return Tokens(ids[: spec.max_tokens], dropped)
+
+    def spans(self, text: str) -> list[tuple[int, int]]:
+        """The place of each token in the text as (start, end), without special tokens."""
+        return list(self._backend.encode(text, add_special_tokens=False).offsets)
+
+    def count(self, texts: Sequence[str], template: str) -> list[int]:
+        """Tokens of each text in its template, special tokens included, before any cut."""
+        composed = [fill(template, text).composed for text in texts]
+        return [len(encoding.ids) for encoding in self._backend.encode_batch_fast(composed)]
+
+    def unknown_share(self, text: str) -> float:
+        """Share of the text's tokens that the vocabulary does not know, 0 to 1."""
+        ids = self._backend.encode(text, add_special_tokens=False).ids
+        return ids.count(self._unknown_id) / len(ids) if ids else 0.0
+
+
+def _positions_of_text(encoding: Any, filled: Filled) -> list[int]:  # noqa: ANN401
+    return [
+        position
+        for position, (start, end) in enumerate(encoding.offsets)
+        if not encoding.special_tokens_mask[position] and end > filled.start and start < filled.end
+    ]

@@ -1,0 +1,237 @@
+"""The catalogue of one segment: its documents and chunks, in one SQLite file."""
+
+import json
+import sqlite3
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from threading import Lock
+from typing import Any
+
+from data import Chunk, Document
+
+_SCHEMA = """
+CREATE TABLE documents (
+    id TEXT PRIMARY KEY, title TEXT NOT NULL, source TEXT NOT NULL, text TEXT NOT NULL,
+    metadata TEXT NOT NULL, page_starts TEXT NOT NULL,
+    root TEXT NOT NULL, size INTEGER NOT NULL, mtime_ns INTEGER NOT NULL, content TEXT NOT NULL
+) WITHOUT ROWID;
+CREATE TABLE chunks (
+    id INTEGER PRIMARY KEY, document TEXT NOT NULL, start INTEGER NOT NULL, "end" INTEGER NOT NULL,
+    page INTEGER, heading TEXT NOT NULL, text TEXT NOT NULL, embedded TEXT NOT NULL,
+    digest BLOB NOT NULL
+);
+CREATE INDEX chunks_by_document ON chunks (document);
+CREATE INDEX chunks_by_digest ON chunks (digest);
+"""
+_CHUNK = 'id, document, start, "end", page, heading, text'
+_MOST_VARIABLES = 500
+"""Ids in one SQL statement; SQLite allows at least 999."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class FileState:
+    """What a document's source was like when it was read."""
+
+    root: str
+    """The SOURCE that it came from: an absolute path, or `-`."""
+    size: int
+    mtime_ns: int
+    """0 where the time cannot be trusted, so that the content is compared."""
+    content: str
+    """SHA-256 of the bytes."""
+
+
+@dataclass(frozen=True, slots=True)
+class DocumentRecord:
+    """A document with its state and its chunks, as written to a segment."""
+
+    document: Document
+    state: FileState
+    chunks: tuple["ChunkRecord", ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ChunkRecord:
+    """A chunk with what was embedded for it."""
+
+    chunk: Chunk
+    embedded: str
+    digest: bytes
+    """SHA-256 of `embedded`: the key by which its embedding is used again."""
+
+
+class CatalogWriter:
+    """Writes a new catalogue file."""
+
+    def __init__(self, path: Path) -> None:
+        self._connection = sqlite3.connect(path)
+        # The file is worthless until the generation is published, which syncs it as a whole.
+        self._connection.executescript("PRAGMA journal_mode=OFF; PRAGMA synchronous=OFF;" + _SCHEMA)
+
+    def add(self, records: Iterable[DocumentRecord]) -> None:
+        """Write documents with their chunks."""
+        for record in records:
+            self._connection.execute(
+                "INSERT INTO documents VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", _document_row(record)
+            )
+            self._connection.executemany(
+                "INSERT INTO chunks VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                [_chunk_row(chunk) for chunk in record.chunks],
+            )
+
+    def close(self) -> None:
+        """Commit and close the file."""
+        self._connection.commit()
+        self._connection.close()
+
+
+class Catalog:
+    """Reads a published catalogue; safe from several threads."""
+
+    def __init__(self, path: Path) -> None:
+        self._lock = Lock()
+        self._connection = sqlite3.connect(
+            f"{path.absolute().as_uri()}?mode=ro&immutable=1", uri=True, check_same_thread=False
+        )
+
+    def close(self) -> None:
+        """Close the file."""
+        self._connection.close()
+
+    def _rows(self, sql: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+        with self._lock:
+            return self._connection.execute(sql, values).fetchall()
+
+    def chunks(self, ids: Sequence[int]) -> dict[int, Chunk]:
+        """The chunks with these ids that stand here."""
+        found: dict[int, Chunk] = {}
+        for some in _portions(ids):
+            sql = f"SELECT {_CHUNK} FROM chunks WHERE id IN ({_marks(some)})"
+            found |= {row[0]: _chunk(row) for row in self._rows(sql, some)}
+        return found
+
+    def documents(self, ids: Sequence[str]) -> dict[str, Document]:
+        """The documents with these ids that stand here, without their texts."""
+        found: dict[str, Document] = {}
+        for some in _portions(ids):
+            sql = (
+                "SELECT id, title, '', source, metadata, page_starts FROM documents"
+                f" WHERE id IN ({_marks(some)})"
+            )
+            found |= {row[0]: _document(row) for row in self._rows(sql, some)}
+        return found
+
+    def text(self, document: str) -> str | None:
+        """The whole text of a document that stands here."""
+        rows = self._rows("SELECT text FROM documents WHERE id = ?", [document])
+        return rows[0][0] if rows else None
+
+    def states(self) -> dict[str, FileState]:
+        """The file state of every document."""
+        sql = "SELECT id, root, size, mtime_ns, content FROM documents"
+        return {
+            id_: FileState(root=root, size=size, mtime_ns=mtime_ns, content=content)
+            for id_, root, size, mtime_ns, content in self._rows(sql)
+        }
+
+    def chunk_ids(self, documents: Sequence[str]) -> list[int]:
+        """The chunks of these documents, ascending."""
+        ids: list[int] = []
+        for some in _portions(documents):
+            sql = f"SELECT id FROM chunks WHERE document IN ({_marks(some)})"
+            ids += [row[0] for row in self._rows(sql, some)]
+        return sorted(ids)
+
+    def documents_of(self, chunk_ids: Sequence[int]) -> set[str]:
+        """The documents that these chunks belong to."""
+        found: set[str] = set()
+        for some in _portions(chunk_ids):
+            sql = f"SELECT DISTINCT document FROM chunks WHERE id IN ({_marks(some)})"
+            found |= {row[0] for row in self._rows(sql, some)}
+        return found
+
+    def ids_by_digest(self, digests: Sequence[bytes]) -> dict[bytes, int]:
+        """For each digest that stands here, a chunk with that embedded text."""
+        found: dict[bytes, int] = {}
+        for some in _portions(digests):
+            sql = f"SELECT digest, id FROM chunks WHERE digest IN ({_marks(some)})"
+            found |= {row[0]: row[1] for row in self._rows(sql, some)}
+        return found
+
+    def records(self, documents: Iterable[str]) -> Iterator[DocumentRecord]:
+        """The named documents, one by one, with all that is known of them."""
+        for id_ in documents:
+            row = self._rows("SELECT * FROM documents WHERE id = ?", [id_])[0]
+            sql = f"SELECT {_CHUNK}, embedded, digest FROM chunks WHERE document = ? ORDER BY id"
+            chunks = (
+                ChunkRecord(_chunk(chunk[:7]), chunk[7], chunk[8])
+                for chunk in self._rows(sql, [id_])
+            )
+            yield DocumentRecord(_document_with_text(row), _state(row), tuple(chunks))
+
+
+def _portions(values: Sequence[Any]) -> Iterator[list[Any]]:
+    for start in range(0, len(values), _MOST_VARIABLES):
+        yield list(values[start : start + _MOST_VARIABLES])
+
+
+def _marks(values: Sequence[object]) -> str:
+    return ", ".join("?" * len(values))
+
+
+def _document_row(record: DocumentRecord) -> tuple[Any, ...]:
+    document, state = record.document, record.state
+    return (
+        document.id,
+        document.title,
+        document.source,
+        document.text,
+        json.dumps(dict(document.metadata), ensure_ascii=False),
+        json.dumps(document.page_starts),
+        state.root,
+        state.size,
+        state.mtime_ns,
+        state.content,
+    )
+
+
+def _chunk_row(record: ChunkRecord) -> tuple[Any, ...]:
+    chunk = record.chunk
+    heading = json.dumps(chunk.heading, ensure_ascii=False)
+    place = (chunk.id, chunk.document, chunk.start, chunk.end, chunk.page, heading)
+    return (*place, chunk.text, record.embedded, record.digest)
+
+
+def _chunk(row: tuple[Any, ...]) -> Chunk:
+    id_, document, start, end, page, heading, text = row
+    return Chunk(
+        id=id_,
+        document=document,
+        start=start,
+        end=end,
+        page=page,
+        heading=tuple(json.loads(heading)),
+        text=text,
+    )
+
+
+def _document(row: tuple[Any, ...]) -> Document:
+    id_, title, text, source, metadata, page_starts = row
+    return Document(
+        id=id_,
+        title=title,
+        text=text,
+        source=source,
+        metadata=json.loads(metadata),
+        page_starts=tuple(json.loads(page_starts)),
+    )
+
+
+def _document_with_text(row: tuple[Any, ...]) -> Document:
+    id_, title, source, text, metadata, page_starts = row[:6]
+    return _document((id_, title, text, source, metadata, page_starts))
+
+
+def _state(row: tuple[Any, ...]) -> FileState:
+    return FileState(root=row[6], size=row[7], mtime_ns=row[8], content=row[9])

@@ -1,0 +1,74 @@
+"""What the commands share: errors to one sentence and an exit code, JSON, progress."""
+
+import argparse
+import json
+import logging
+import os
+import sys
+from collections.abc import Callable
+from typing import Any, NoReturn
+
+from encoder import ModelNotFoundError
+from indexing.errors import BuildFailedError, UsageError
+
+DONE, FAILED, WRONG_CALL, INTERRUPTED = 0, 1, 2, 130
+
+
+class Parser(argparse.ArgumentParser):
+    """Complains in one sentence, without the usage text, and exits with 2."""
+
+    def error(self, message: str) -> NoReturn:
+        """Print what is wrong with the call."""
+        print(f"{self.prog}: {message}. See {self.prog} --help.", file=sys.stderr)
+        sys.exit(WRONG_CALL)
+
+
+def run(command: Callable[[], None]) -> NoReturn:
+    """Run a command and exit; errors that we know become one sentence on stderr."""
+    logging.basicConfig(format="%(levelname)s: %(message)s", stream=sys.stderr)
+    try:
+        command()
+        sys.stdout.flush()
+    except KeyboardInterrupt:
+        _complain("Stopped. Nothing was changed.")
+        sys.exit(INTERRUPTED)
+    except BrokenPipeError:  # the reader of our output went away, as `head` does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(DONE)
+    except (UsageError, ModelNotFoundError) as error:
+        _complain(str(error))
+        sys.exit(WRONG_CALL)
+    except (OSError, ValueError, ArithmeticError, ImportError, BuildFailedError) as error:
+        _complain(str(error))
+        sys.exit(FAILED)
+    sys.exit(DONE)
+
+
+def _complain(sentence: str) -> None:
+    print(f"error: {' '.join(sentence.split())}", file=sys.stderr)
+
+
+def print_json(value: dict[str, Any]) -> None:
+    """Print one JSON object."""
+    print(json.dumps(value, ensure_ascii=False))
+
+
+class ProgressBar:
+    """Counts, rate and time left on stderr, only where a person is looking."""
+
+    def __init__(self, unit: str) -> None:
+        self._unit = unit
+        self._bar: Any = None
+
+    def __call__(self, done: int, total: int, current: str = "") -> None:
+        """Show that `done` of `total` are finished."""
+        if self._bar is None:
+            if not sys.stderr.isatty():
+                return
+            from tqdm import tqdm
+
+            self._bar = tqdm(total=total, unit=f" {self._unit}", dynamic_ncols=True, leave=False)
+        self._bar.set_postfix_str(current[-40:], refresh=False)
+        self._bar.update(done - self._bar.n)
+        if done >= total:
+            self._bar.close()

@@ -1,0 +1,83 @@
+"""What the caller of a build chose; its names are the long options of the command."""
+
+import json
+import tomllib
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from indexing.errors import UsageError
+
+if TYPE_CHECKING:
+    from indexing.terms import Terms
+
+UPDATES = ("sync", "incremental", "full", "scoped_full")
+CONFIG_NAME = "build.toml"
+"""The choices that took effect, beside the index."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class BuildConfig:
+    """Choices of a build. What is None is taken from the existing index, or from the defaults."""
+
+    encoder: str | None = None
+    """Folder or hub id of the encoder."""
+    store: str | None = None
+    """`faiss` or `exact`."""
+    index_type: str | None = None
+    """`auto` or `flat`."""
+    update: str = "sync"
+    """What happens to documents that the sources no longer offer: `sync` deletes them from the
+    sources given, `full` from the whole index, `incremental` and `scoped_full` keep them."""
+    chunk_tokens: int | None = None
+    """Most tokens of a chunk with its header."""
+    overlap_tokens: int | None = None
+    """Most tokens that a chunk repeats of the one before."""
+    device: str = "auto"
+    """`auto`, `cpu` or `cuda`."""
+    strict: bool = False
+    """Publish nothing if any document cannot be read."""
+    allow_mass_delete: bool = False
+    """Let a run delete more than half of the index's documents."""
+
+    def __post_init__(self) -> None:
+        if self.update not in UPDATES:
+            raise UsageError(f"Unknown update {self.update!r}. Known: {', '.join(UPDATES)}.")
+
+
+def read_config(path: Path) -> dict[str, Any]:
+    """The choices in a TOML file, keys spelled as the long options.
+
+    Raises:
+        UsageError: If the file is missing or damaged, or has an unknown key or a wrong type.
+    """
+    try:
+        values = tomllib.loads(path.read_text("utf-8"))
+    except (OSError, ValueError) as error:
+        raise UsageError(f"Cannot read the configuration {path}: {error}.") from error
+    choices = {key.replace("-", "_"): value for key, value in values.items()}
+    types = {field.name: str(field.type) for field in fields(BuildConfig)}
+    for key, value in choices.items():
+        if key not in types:
+            known = ", ".join(sorted(name.replace("_", "-") for name in types))
+            raise UsageError(f"{path}: unknown key {key!r}. Known: {known}.")
+        if type(value).__name__ not in types[key]:
+            raise UsageError(f"{path}: {key} must be {types[key]}, got {value!r}.")
+    return choices
+
+
+def write_config(index: Path, config: BuildConfig, terms: "Terms") -> None:
+    """Write the choices that took effect beside the index, as a file that `--config` reads."""
+    effective = asdict(config) | {
+        "encoder": terms.encoder.name,
+        "store": terms.store,
+        "index_type": terms.index_type,
+        "chunk_tokens": terms.splitter.chunk_tokens,
+        "overlap_tokens": terms.splitter.overlap_tokens,
+    }
+    lines = [
+        # JSON's strings, numbers and booleans are also TOML's.
+        f"{key.replace('_', '-')} = {json.dumps(value, ensure_ascii=False)}\n"
+        for key, value in effective.items()
+    ]
+    (index / CONFIG_NAME).write_text("".join(lines), "utf-8")

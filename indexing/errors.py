@@ -1,0 +1,46 @@
+"""Errors of an index that a caller may want to tell apart."""
+
+from pathlib import Path
+
+
+class UsageError(ValueError):
+    """The call was wrong: nothing was tried."""
+
+
+class IndexNotFoundError(FileNotFoundError):
+    """There is no index in the folder."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(
+            f"No index in {folder}. Build one: python -m indexing.build SOURCE --index {folder}"
+        )
+
+
+class CorruptIndexError(OSError):
+    """A file of the index is missing or is not what was published."""
+
+    def __init__(self, file: Path, what: str) -> None:
+        super().__init__(
+            f"The index is damaged: {file} {what}. Restore the folder from a copy, or delete it "
+            "and build again."
+        )
+        self.file = file
+
+
+class IndexMismatchError(ValueError):
+    """The index was built with an encoder whose vectors do not fit the given one's."""
+
+    def __init__(self, folder: Path, built: str, given: str, differences: list[str]) -> None:
+        super().__init__(
+            f"The index in {folder} was built with {built}, and {given} differs: "
+            f"{'; '.join(differences)}. Use {built}, or build a new index."
+        )
+        self.differences = differences
+
+
+class IndexLockedError(OSError):
+    """Another process is writing the index."""
+
+
+class BuildFailedError(RuntimeError):
+    """A build stopped; the index is as it was before."""

@@ -1,0 +1,59 @@
+"""What a search finds."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from enum import StrEnum
+from typing import Any
+
+
+class Mode(StrEnum):
+    """How an index is searched."""
+
+    DENSE = "dense"
+    """By meaning: the encoder's vectors."""
+    LEXICAL = "lexical"
+    """By words: BM25."""
+    HYBRID = "hybrid"
+    """By both, as far as the encoder can read the query."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Scores:
+    """Scores of one hit by stage; None where a stage did not see it. Higher is better."""
+
+    dense: float | None = None
+    """Cosine, -1 to 1."""
+    lexical: float | None = None
+    """BM25, 0 and more."""
+    fused: float | None = None
+    """Reciprocal rank fusion, at most 2/61."""
+    rerank: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Hit:
+    """One result of a search."""
+
+    rank: int
+    """1 is the best."""
+    score: float
+    """Of the stage that ordered the hits; higher is better."""
+    scores: Scores
+    relevance: float | None
+    """0 to 1 once the index is calibrated."""
+    document: str
+    """The document's id."""
+    title: str
+    source: str
+    page: int | None
+    heading: tuple[str, ...]
+    text: str
+    start: int
+    """`text` is the document's text from `start` to `end`."""
+    end: int
+    chunk: int
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        return asdict(self)

@@ -1,0 +1,37 @@
+"""An index as a LangChain retriever."""
+
+from encoder import MissingExtraError
+from indexing.hits import Hit
+from indexing.retriever import SearchIndex
+
+try:
+    from langchain_core.callbacks import CallbackManagerForRetrieverRun
+    from langchain_core.documents import Document
+    from langchain_core.retrievers import BaseRetriever
+    from pydantic import ConfigDict
+except ImportError as error:
+    raise MissingExtraError("The LangChain retriever", "langchain") from error
+
+
+class IndexRetriever(BaseRetriever):
+    """Finds chunks in an index; their metadata hold all that a citation needs."""
+
+    model_config = ConfigDict(arbitrary_types_allowed=True)
+
+    index: SearchIndex
+    k: int = 5
+    """How many documents to return."""
+    mode: str = "hybrid"
+    """`dense`, `lexical` or `hybrid`."""
+
+    def _get_relevant_documents(
+        self, query: str, *, run_manager: CallbackManagerForRetrieverRun
+    ) -> list[Document]:
+        return [_document(hit) for hit in self.index.search(query, self.k, mode=self.mode)]
+
+
+def _document(hit: Hit) -> Document:
+    facts = hit.as_dict()
+    del facts["text"], facts["metadata"]
+    # The document's own metadata first: what cites the hit must not be overwritten by it.
+    return Document(page_content=hit.text, metadata=dict(hit.metadata) | facts)

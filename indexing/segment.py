@@ -1,0 +1,84 @@
+"""One part of a generation, base or delta: catalogue, embeddings and store over the same chunks."""
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from indexing.catalog import Catalog, CatalogWriter, DocumentRecord
+from indexing.stores import Store, make_store, open_store
+
+_CATALOG = "catalog.sqlite"
+_EMBEDDINGS = "embeddings.npy"
+_IDS = "ids.npy"
+_HEADER_BYTES = 128
+"""Numpy pads the header of an array file to a multiple of 64 bytes; ours needs less than this."""
+
+
+class SegmentWriter:
+    """Writes a segment document by document; memory holds the store only."""
+
+    def __init__(self, folder: Path, dim: int, *, store: str, index_type: str) -> None:
+        folder.mkdir(parents=True)
+        self._folder = folder
+        self._dim = dim
+        self._catalog = CatalogWriter(folder / _CATALOG)
+        self._store = make_store(store, dim, index_type=index_type)
+        self._ids: list[NDArray[np.int64]] = []
+        self._file = (folder / _EMBEDDINGS).open("wb")
+        self._file.write(_npy_header(0, dim))
+
+    def __len__(self) -> int:
+        return len(self._store)
+
+    def add(self, records: Sequence[DocumentRecord], embeddings: NDArray[np.float32]) -> None:
+        """Add documents with one embedding for each of their chunks, in order."""
+        ids = np.array([c.chunk.id for record in records for c in record.chunks], np.int64)
+        self._catalog.add(records)
+        self._store.add(ids, embeddings)
+        self._ids.append(ids)
+        self._file.write(np.ascontiguousarray(embeddings, np.float32).tobytes())
+
+    def close(self) -> None:
+        """Finish all files."""
+        self._catalog.close()
+        self._store.save(self._folder)
+        ids = np.concatenate([np.empty(0, np.int64), *self._ids])
+        np.save(self._folder / _IDS, ids)
+        self._file.seek(0)
+        self._file.write(_npy_header(len(ids), self._dim))
+        self._file.close()
+
+
+class Segment:
+    """Reads a published segment; safe from several threads."""
+
+    def __init__(self, folder: Path, *, store: str) -> None:
+        self.catalog = Catalog(folder / _CATALOG)
+        self.store: Store = open_store(store, folder)
+        self._ids: NDArray[np.int64] = np.load(folder / _IDS, allow_pickle=False)
+        self._order = np.argsort(self._ids)
+        self._embeddings: NDArray[np.float32] = np.load(
+            folder / _EMBEDDINGS, mmap_mode="r", allow_pickle=False
+        )
+
+    def __len__(self) -> int:
+        return len(self._ids)
+
+    def embeddings(self, ids: Iterable[int]) -> NDArray[np.float32]:
+        """The embeddings of chunks that stand here, in the order of `ids`; shape (n, dim)."""
+        wanted = np.fromiter(ids, np.int64)
+        places = np.searchsorted(self._ids, wanted, sorter=self._order)
+        return np.asarray(self._embeddings[self._order[places]])
+
+
+def _npy_header(rows: int, dim: int) -> bytes:
+    """A header of fixed length, so that the number of rows can be written last.
+
+    Source: https://numpy.org/doc/stable/reference/generated/numpy.lib.format.html (version 1.0).
+    """
+    facts = f"{{'descr': '<f4', 'fortran_order': False, 'shape': ({rows}, {dim}), }}"
+    length = _HEADER_BYTES - 10
+    padded = facts.ljust(length - 1) + "\n"
+    return b"\x93NUMPY\x01\x00" + length.to_bytes(2, "little") + padded.encode("ascii")

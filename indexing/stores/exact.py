@@ -1,0 +1,93 @@
+"""Exact search by numpy: the reference that every other store is tested against."""
+
+from pathlib import Path
+from typing import Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from indexing.stores.base import NO_ID, Capabilities, SearchResult, check_rows, check_search
+
+_EMBEDDINGS = "store.npy"
+_IDS = "store_ids.npy"
+_QUERY_BLOCK = 256
+
+
+class ExactStore:
+    """All embeddings in one matrix."""
+
+    capabilities = Capabilities(exact=True, delete=True, filter=True, gpu=False)
+
+    def __init__(self, dim: int) -> None:
+        self._embeddings = np.empty((0, dim), np.float32)
+        self._ids = np.empty(0, np.int64)
+
+    def __len__(self) -> int:
+        return len(self._ids)
+
+    def add(self, ids: NDArray[np.int64], embeddings: NDArray[np.float32]) -> None:
+        """Add rows: ids of shape (n,), embeddings of shape (n, dim)."""
+        check_rows(ids, embeddings, self._embeddings.shape[1])
+        self._embeddings = np.concatenate([self._embeddings, embeddings.astype(np.float32)])
+        self._ids = np.concatenate([self._ids, ids.astype(np.int64)])
+
+    def remove(self, ids: NDArray[np.int64]) -> None:
+        """Remove rows; ids that are not there are passed over."""
+        kept = ~np.isin(self._ids, ids)
+        self._embeddings, self._ids = self._embeddings[kept], self._ids[kept]
+
+    def search(
+        self,
+        queries: NDArray[np.float32],
+        k: int,
+        *,
+        allowed: NDArray[np.int64] | None = None,
+        excluded: NDArray[np.int64] | None = None,
+    ) -> SearchResult:
+        """The `k` best rows for each query; equal scores in the order of their ids."""
+        check_search(queries, k, self._embeddings.shape[1], allowed, excluded)
+        rows = self._rows(allowed, excluded)
+        scores = np.full((len(queries), k), -np.inf, np.float32)
+        ids = np.full((len(queries), k), NO_ID, np.int64)
+        for start in range(0, len(queries), _QUERY_BLOCK):
+            block = slice(start, start + _QUERY_BLOCK)
+            all_scores = queries[block] @ self._embeddings[rows].T
+            found = min(k, all_scores.shape[1])
+            best = _best(all_scores, self._ids[rows], found)
+            scores[block, :found] = np.take_along_axis(all_scores, best, axis=1)
+            ids[block, :found] = self._ids[rows][best]
+        return SearchResult(scores, ids)
+
+    def _rows(
+        self, allowed: NDArray[np.int64] | None, excluded: NDArray[np.int64] | None
+    ) -> NDArray[np.bool_] | slice:
+        if allowed is not None:
+            return np.isin(self._ids, allowed)
+        if excluded is not None and len(excluded):
+            return ~np.isin(self._ids, excluded)
+        return slice(None)
+
+    def save(self, folder: Path) -> None:
+        """Write both arrays into an existing folder."""
+        np.save(folder / _EMBEDDINGS, self._embeddings)
+        np.save(folder / _IDS, self._ids)
+
+    @classmethod
+    def open(cls, folder: Path) -> Self:
+        """Map the embeddings into memory."""
+        embeddings = np.load(folder / _EMBEDDINGS, mmap_mode="r", allow_pickle=False)
+        store = cls(embeddings.shape[1])
+        store._embeddings = embeddings
+        store._ids = np.load(folder / _IDS, allow_pickle=False)
+        return store
+
+
+def _best(scores: NDArray[np.float32], ids: NDArray[np.int64], k: int) -> NDArray[np.int64]:
+    """Positions of the `k` highest scores of each row, best first, ties by id."""
+    if k < scores.shape[1]:
+        top = np.argpartition(-scores, k - 1, axis=1)[:, :k]
+    else:
+        top = np.tile(np.arange(scores.shape[1]), (len(scores), 1))
+    top_scores = np.take_along_axis(scores, top, axis=1)
+    order = np.lexsort((ids[top], -top_scores), axis=1)
+    return np.take_along_axis(top, order, axis=1)

@@ -1,0 +1,54 @@
+"""Makes and opens stores by name, so that an engine is imported only where it is used."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from indexing.errors import UsageError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from indexing.stores.base import Store
+    from indexing.stores.exact import ExactStore
+    from indexing.stores.faiss import FaissStore
+
+_INDEX_TYPES = {"faiss": ("flat",), "exact": ("flat",)}
+
+
+def store_kinds() -> tuple[str, ...]:
+    """Names of the stores."""
+    return tuple(_INDEX_TYPES)
+
+
+def make_store(kind: str, dim: int, *, index_type: str = "flat") -> Store:
+    """An empty store.
+
+    Raises:
+        UsageError: If there is no such store or index type.
+        MissingExtraError: If its engine is not installed.
+    """
+    _class(kind)
+    if index_type not in _INDEX_TYPES[kind]:
+        raise UsageError(
+            f"The {kind} store has no index type {index_type!r}. "
+            f"Known: {', '.join(_INDEX_TYPES[kind])}."
+        )
+    return _class(kind)(dim)
+
+
+def open_store(kind: str, folder: Path) -> Store:
+    """The store that was saved in a folder."""
+    return _class(kind).open(folder)
+
+
+def _class(kind: str) -> type[FaissStore] | type[ExactStore]:
+    if kind == "faiss":
+        from indexing.stores.faiss import FaissStore
+
+        return FaissStore
+    if kind == "exact":
+        from indexing.stores.exact import ExactStore
+
+        return ExactStore
+    raise UsageError(f"Unknown store {kind!r}. Known: {', '.join(store_kinds())}.")

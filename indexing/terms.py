@@ -1,0 +1,95 @@
+"""What a build must keep to: the existing index's terms, or the caller's choices for a new one."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from encoder import EncoderSpec, describe_encoder
+from indexing.config import BuildConfig
+from indexing.errors import IndexMismatchError, UsageError
+from indexing.manifest import Manifest
+from indexing.splitting import DEFAULT_OVERLAP_TOKENS, MOST_CHUNK_TOKENS, SplitterConfig
+
+
+@dataclass(frozen=True, kw_only=True)
+class Terms:
+    """What all chunks of an index have in common."""
+
+    encoder: EncoderSpec
+    splitter: SplitterConfig
+    store: str
+    index_type: str
+
+
+def agree(
+    index: Path, built: Manifest | None, config: BuildConfig, encoder: EncoderSpec | None
+) -> Terms:
+    """The terms of a build.
+
+    Args:
+        index: The index's folder, for messages.
+        built: The manifest of the existing index, if there is one; its terms hold.
+        config: The caller's choices; what they leave open is taken from `built` or the defaults.
+        encoder: The loaded encoder's spec, if the caller has one.
+
+    Raises:
+        IndexMismatchError: If the index was built with another encoder.
+        UsageError: If another choice contradicts the index, or the encoder.
+    """
+    name = config.encoder or (built.encoder.name if built else None)
+    spec = encoder or describe_encoder(name).spec
+    if built is None:
+        return Terms(
+            encoder=spec,
+            splitter=_splitter(spec, config),
+            store=config.store or "faiss",
+            index_type=_chosen_type(config) or "flat",
+        )
+    check_same_encoder(index, built.encoder, spec)
+    _check_unchanged(index, built, config)
+    return Terms(
+        encoder=spec, splitter=built.splitter, store=built.store, index_type=built.index_type
+    )
+
+
+def check_same_encoder(index: Path, built: EncoderSpec, given: EncoderSpec) -> None:
+    """Raise IndexMismatchError unless two encoders give the same vectors."""
+    differences = given.differences(built)
+    if differences:
+        raise IndexMismatchError(index, built.name, given.name, differences)
+
+
+def _splitter(spec: EncoderSpec, config: BuildConfig) -> SplitterConfig:
+    chunk_tokens = config.chunk_tokens
+    if chunk_tokens is None:
+        chunk_tokens = min(spec.max_tokens, MOST_CHUNK_TOKENS)
+    elif chunk_tokens > spec.max_tokens:
+        raise UsageError(
+            f"--chunk-tokens {chunk_tokens} is more than {spec.name} reads "
+            f"({spec.max_tokens} tokens)."
+        )
+    overlap_tokens = config.overlap_tokens
+    if overlap_tokens is None:
+        overlap_tokens = min(DEFAULT_OVERLAP_TOKENS, chunk_tokens // 4)
+    try:
+        return SplitterConfig(chunk_tokens=chunk_tokens, overlap_tokens=overlap_tokens)
+    except ValueError as error:
+        raise UsageError(str(error)) from error
+
+
+def _chosen_type(config: BuildConfig) -> str | None:
+    return None if config.index_type == "auto" else config.index_type
+
+
+def _check_unchanged(index: Path, built: Manifest, config: BuildConfig) -> None:
+    pairs = {
+        "--store": (config.store, built.store),
+        "--index-type": (_chosen_type(config), built.index_type),
+        "--chunk-tokens": (config.chunk_tokens, built.splitter.chunk_tokens),
+        "--overlap-tokens": (config.overlap_tokens, built.splitter.overlap_tokens),
+    }
+    for option, (wanted, fixed) in pairs.items():
+        if wanted is not None and wanted != fixed:
+            raise UsageError(
+                f"The index in {index} was built with {option} {fixed}, got {wanted}. "
+                "Leave the option out, or build a new index."
+            )
