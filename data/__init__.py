@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from data.beir import BeirDataset, BeirDocument, load_beir
     from data.golden import GoldenQuestion, load_golden
-    from data.loaders import SUFFIXES, load_document
+    from data.loaders import SUFFIXES, load_document, readable_name
     from data.loaders.base import UnreadableDocumentError
     from data.loaders.records import load_records
     from data.loaders.text import decode_text
@@ -27,6 +27,7 @@ __all__ = [
     "load_document",
     "load_records",
     "decode_text",
+    "readable_name",
     "SUFFIXES",
     "UnreadableDocumentError",
     "BeirDataset",
@@ -49,6 +50,7 @@ _MODULE_OF = {
     "load_document": "loaders",
     "load_records": "loaders.records",
     "decode_text": "loaders.text",
+    "readable_name": "loaders",
     "SUFFIXES": "loaders",
     "UnreadableDocumentError": "loaders.base",
     "BeirDataset": "beir",
@@ -67,12 +69,10 @@ _MODULE_OF = {
 
 
 def __getattr__(name: str) -> Any:  # noqa: ANN401 - a module's attributes are of any type
-    """Import a public name's module when the name is first asked for."""
     if name not in _MODULE_OF:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(import_module(f"{__name__}.{_MODULE_OF[name]}"), name)
 
 
 def __dir__() -> list[str]:
-    """List the public names, imported or not."""
-    return sorted({*globals(), *__all__})
+    return sorted(__all__)

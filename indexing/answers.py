@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from indexing.hits import Hit
 from indexing.lexical import words
 from indexing.sentences import split_sentences
-from indexing.structure import blocks
+from indexing.structure import blocks, items
 
 if TYPE_CHECKING:
     from encoder import Encoder
@@ -88,9 +88,10 @@ def answer(sentences: Sequence[ScoredSentence]) -> list[ScoredSentence]:
 def _sentences(text: str) -> list[tuple[int, int]]:
     spans = []
     for block in blocks(text, 0, len(text)):
-        for start, end in split_sentences(text, block.start, block.end):
-            part = text[start:end]
-            spans.append((start, start + len(part.rstrip())))
+        parts = items(text, block) if block.by_lines else [(block.start, block.end)]
+        for part in parts:
+            for start, end in split_sentences(text, *part):
+                spans.append((start, start + len(text[start:end].rstrip())))
     return spans
 
 

@@ -4,17 +4,19 @@ import re
 import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 import tantivy
 from numpy.typing import NDArray
 
-_RUN = re.compile(
-    r"(?P<han>[\u2e80-\u303f\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7af\uf900-\ufaff"
-    r"\U00020000-\U0003ffff]+)|(?P<word>\w+)"
+_HAN = (
+    r"\u2e80-\u2fdf\u3005-\u3007\u3041-\u30fa\u30fc-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7af"
+    r"\uf900-\ufaff\U00020000-\U0003ffff"
 )
-_HAN_PUNCTUATION = re.compile(r"[\u3000-\u303f\u30fb]+")
+"""Chinese, Japanese and Korean characters: scripts that do not part their words."""
+_RUN = re.compile(rf"(?P<han>[{_HAN}]+)|(?P<word>[^\W_{_HAN}]+)")
 _LONGEST_WORD = 64
 _ANALYZER = "angler"
 _HEAP_BYTES = 64_000_000
@@ -30,9 +32,8 @@ def words(text: str) -> Iterator[str]:
         if run["word"] is not None:
             yield _without_accents(run["word"])[:_LONGEST_WORD]
         else:
-            for part in _HAN_PUNCTUATION.split(run["han"]):
-                yield from part
-                yield from (part[i : i + 2] for i in range(len(part) - 1))
+            yield from run["han"]
+            yield from map("".join, pairwise(run["han"]))
 
 
 def _without_accents(word: str) -> str:

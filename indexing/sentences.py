@@ -4,15 +4,18 @@ import re
 
 # A run of closing marks, with the quotes and brackets that close behind it.
 _CHINESE_END = re.compile(r"[。！？!?…]+[」』”’）】》\"')\]]*")
-_LATIN_END = re.compile(r"[.!?]+[\"'”’)\]]*(?=\s)")
+# Possessive: a long run of dots must not be tried again from each of its dots.
+_LATIN_END = re.compile(r"(?<![.!?])[.!?]++[\"'”’)\]]*+(?=\s)")
 _CLAUSE_END = re.compile(r"[，；：、]|[,;:](?=\s)|\n")
 
 _ABBREVIATIONS = re.compile(
-    r"mr|mrs|ms|dr|prof|sr|jr|st|vs|etc|al|figs?|eqs?|sec|nos?|vol|pp|eds?|cf|ca|approx|dept|inc|ltd"
+    r"mr|mrs|ms|dr|prof|sr|jr|st|vs|etc|al|figs?|eqs?|vol|pp|eds?|cf|ca|approx|dept|inc|ltd"
     r"|co|corp|e\.g|i\.e|u\.s|u\.k|a\.m|p\.m|jan|feb|mar|apr|jun|jul|aug|sept?|oct|nov|dec|[a-z]",
     re.IGNORECASE,
 )
-_WORD_BEFORE = re.compile(r"([A-Za-z][A-Za-z.]*)$")
+_BEFORE_NUMBERS = re.compile(r"nos?|sec", re.IGNORECASE)
+# A whole word: neither the t of "don't" nor the D of "3D". Chinese puts no space before it.
+_WORD_BEFORE = re.compile(r"(?:(?<![\w'’])|(?<=[\u2e80-\uffff]))([A-Za-z][A-Za-z.]*)$")
 
 Span = tuple[int, int]
 
@@ -33,19 +36,28 @@ def split_clauses(text: str, start: int, end: int) -> list[Span]:
 
 
 def _sentence_ends(text: str, start: int, end: int) -> set[int]:
-    chinese = {m.end() for m in _CHINESE_END.finditer(text, start, end) if _ends(text, m, end)}
+    chinese = {m.end() for m in _CHINESE_END.finditer(text, start, end) if _mark_ends(text, m, end)}
     latin = {
         m.end()
         for m in _LATIN_END.finditer(text, start, end)
-        if text[m.start()] != "." or _full_stop_ends(text, start, m)
+        if (_full_stop_ends(text, start, m) if m[0][0] == "." else _mark_ends(text, m, end))
     }
     return chinese | latin
 
 
-def _ends(text: str, match: re.Match[str], end: int) -> bool:
-    """Whether ! and ? inside a URL or between Latin letters is no end, as in `?a=1`."""
-    latin = text[match.start()] in "!?"
-    return not latin or match.end() >= end or not _is_latin(text[match.end()])
+def _mark_ends(text: str, match: re.Match[str], end: int) -> bool:
+    """Whether a mark ends a sentence.
+
+    It does not in `?a=1`, `"What?" he asked`, `well… maybe` and `“什么？”，他问`.
+    """
+    mark = match[0]
+    if match.end() < end and text[match.end()] in "，、；：。！？":
+        return False
+    if mark[0] in "。！？" or match.end() >= end:
+        return True
+    if mark[0] in "!?" and _is_latin(text[match.end()]):
+        return False
+    return mark[-1] in "!?" or not _following(text, match).islower()
 
 
 def _is_latin(character: str) -> bool:
@@ -54,14 +66,21 @@ def _is_latin(character: str) -> bool:
 
 def _full_stop_ends(text: str, start: int, match: re.Match[str]) -> bool:
     before = _WORD_BEFORE.search(text, max(start, match.start() - 20), match.start())
-    if before is not None and _ABBREVIATIONS.fullmatch(before.group(1)):
+    word = before[1] if before is not None else ""
+    following = _following(text, match)
+    if _ABBREVIATIONS.fullmatch(word) or (_BEFORE_NUMBERS.fullmatch(word) and following.isdigit()):
         return False
-    return not text[match.end() : match.end() + 3].lstrip()[:1].islower()
+    return not following.islower()
+
+
+def _following(text: str, match: re.Match[str]) -> str:
+    return text[match.end() : match.end() + 3].lstrip()[:1]
 
 
 def _cut(text: str, start: int, end: int, ends: list[int]) -> list[Span]:
     spans: list[Span] = []
     for cut in [*ends, end]:
+        cut = max(cut, start)
         while cut < end and text[cut].isspace():
             cut += 1
         if cut > start:

@@ -7,7 +7,14 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from data import SUFFIXES, Document, UnreadableDocumentError, load_document, load_records
+from data import (
+    SUFFIXES,
+    Document,
+    UnreadableDocumentError,
+    load_document,
+    load_records,
+    readable_name,
+)
 from indexing.errors import BuildFailedError, UsageError
 
 PIPE = "-"
@@ -74,7 +81,7 @@ def root_name(source: str) -> str:
 
 def root_key(source: str) -> str:
     """What tells one source from another between runs."""
-    return PIPE if source == PIPE else str(Path(source).resolve())
+    return PIPE if source == PIPE else readable_name(str(Path(source).resolve()))
 
 
 def scan_sources(sources: Sequence[str], lines: Iterable[str] = ()) -> Scan:
@@ -111,8 +118,9 @@ def _drop_repeated_ids(scan: Scan) -> None:
 
 def _scan_folder(root: Path, scan: Scan) -> None:
     def unlisted(error: OSError) -> None:
-        scan.failures.append(Failure(str(error.filename), f"cannot be listed ({error.strerror})"))
-        scan.hidden.append(str(error.filename))
+        name = readable_name(str(error.filename))
+        scan.failures.append(Failure(name, f"The folder cannot be listed: {error.strerror}."))
+        scan.hidden.append(name)
 
     for folder, subfolders, files in os.walk(root, onerror=unlisted):
         subfolders[:] = sorted(name for name in subfolders if not name.startswith("."))
@@ -123,23 +131,19 @@ def _scan_folder(root: Path, scan: Scan) -> None:
 
 
 def _add_file(path: Path, root: Path, scan: Scan) -> None:
-    id_ = path.name if path == root else f"{root.name}/{path.relative_to(root).as_posix()}"
+    place = path.name if path == root else f"{root.name}/{path.relative_to(root).as_posix()}"
+    id_, source = readable_name(place), readable_name(str(path))
     try:
-        id_.encode()
         status = path.stat()
-    except UnicodeEncodeError:
-        shown = os.fsencode(path).decode("utf-8", "replace")
-        scan.failures.append(Failure(shown, "its name is not valid UTF-8; rename it"))
-        return
     except OSError as error:
-        scan.failures.append(Failure(str(path), f"cannot be read ({error.strerror})"))
-        scan.hidden.append(str(path))
+        scan.failures.append(Failure(source, f"The file cannot be read: {error.strerror}."))
+        scan.hidden.append(source)
         return
     scan.items.append(
         Item(
             id=id_,
-            root=str(root),
-            source=str(path),
+            root=readable_name(str(root)),
+            source=source,
             size=status.st_size,
             mtime_ns=status.st_mtime_ns,
             digest=lambda: _digest_of_file(path),

@@ -2,19 +2,23 @@
 
 import hashlib
 import json
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Protocol
 
 from data import Document
+from indexing.errors import UsageError
 from indexing.sentences import Span, split_clauses, split_sentences
-from indexing.structure import Block, Section, blocks, sections
+from indexing.structure import Block, Section, blocks, items, sections
 
 MOST_CHUNK_TOKENS = 512
 """Longer chunks hold too many topics for one vector, even where the encoder could read them."""
 DEFAULT_OVERLAP_TOKENS = 32
 LEAST_CHUNK_TOKENS = 16
+_LONGEST_TOKEN = 32
+"""Characters. What an encoder reads as one longer token, such as a line of base64, it does not
+know; every 32 characters of it count as a token, lest a chunk grow without end."""
 
 
 class TokenCounter(Protocol):
@@ -80,29 +84,43 @@ def split_document(
 
     No piece crosses a heading. Heading lines stand in `heading`, not in the pieces, except where
     nothing follows them. No piece has more than `config.chunk_tokens` tokens.
+
+    Raises:
+        UsageError: If the encoder's instruction leaves no room for text.
     """
     tokens = _TokenIndex(counter.token_spans(document.text))
     pieces: list[Piece] = []
     for section in _filled_sections(document.text):
         header = _header(document.title, section.heading, counter, config)
-        budget = config.chunk_tokens - counter.count_tokens([header])[0]
+        budget = _budget(header, counter, config)
         spans = _pack(document.text, section, tokens, budget, config.overlap_tokens)
         pieces += _fitted(_pieces(document.text, spans, section, header, counter), counter, config)
     return pieces
+
+
+def _budget(header: str, counter: TokenCounter, config: SplitterConfig) -> int:
+    taken = counter.count_tokens([header])[0]
+    if taken >= config.chunk_tokens:
+        raise UsageError(
+            f"Of {config.chunk_tokens} tokens in a chunk, {taken} go to the encoder's instruction "
+            "and the header; give more --chunk-tokens."
+        )
+    return config.chunk_tokens - taken
 
 
 class _TokenIndex:
     """Counts the tokens of any part of a text that was tokenised once."""
 
     def __init__(self, spans: Sequence[Span]) -> None:
-        self._starts = [start for start, end in spans if end > start]
+        self._starts = [place for span in spans for place in range(*span, _LONGEST_TOKEN)]
 
     def count(self, start: int, end: int) -> int:
         return bisect_left(self._starts, end) - bisect_left(self._starts, start)
 
     def cut(self, start: int, end: int, most: int) -> int:
         """The furthest place up to `end` with at most `most` tokens since `start`."""
-        position = bisect_left(self._starts, start) + max(1, most)
+        # Not at `start` again, where one character has more than `most` tokens.
+        position = max(bisect_left(self._starts, start) + most, bisect_right(self._starts, start))
         return min(end, self._starts[position]) if position < len(self._starts) else end
 
 
@@ -110,10 +128,15 @@ def _filled_sections(text: str) -> Iterator[Section]:
     """Sections with something to embed; a heading that nothing follows stands for itself."""
     found = sections(text)
     for section, following in zip(found, [*found[1:], None], strict=True):
-        if text[section.start : section.end].strip():
+        if _is_visible(text[section.start : section.end]):
             yield section
         elif section.heading and (following is None or not _is_below(following, section)):
             yield replace(section, start=section.heading_start)
+
+
+def _is_visible(text: str) -> bool:
+    """Whether there is more than white space, joiners and other marks of no width."""
+    return any(c.isprintable() and not c.isspace() for c in text)
 
 
 def _is_below(section: Section, above: Section) -> bool:
@@ -123,12 +146,13 @@ def _is_below(section: Section, above: Section) -> bool:
 def _header(
     title: str, heading: tuple[str, ...], counter: TokenCounter, config: SplitterConfig
 ) -> str:
-    """Title and heading path in one line, at most a third of the chunk."""
+    """Title and heading path as a line, at most a third of the chunk; empty if there are none."""
     parts = [part for part in dict.fromkeys([title, *heading]) if part]
     line = " > ".join(parts)
-    spans = counter.token_spans(line)
-    most = config.chunk_tokens // 3
-    return line if len(spans) <= most else line[: spans[most - 1][1]]
+    if not line:
+        return ""
+    tokens = _TokenIndex(counter.token_spans(line))
+    return line[: tokens.cut(0, len(line), config.chunk_tokens // 3)].rstrip() + "\n"
 
 
 def _pack(
@@ -138,20 +162,19 @@ def _pack(
     chunks: list[list[Span]] = []
     current: list[Span] = []
 
-    def size(spans: Sequence[Span]) -> int:
-        return tokens.count(spans[0][0], spans[-1][1]) if spans else 0
+    def size_to(last: Span) -> int:
+        return tokens.count(current[0][0], last[1])
 
     for block in blocks(text, section.start, section.end):
         units = _units(text, block, tokens, budget)
-        fits = size([*current, *units]) <= budget
-        if current and not fits and size(current) * 2 >= budget:
+        if current and size_to(units[-1]) > budget and size_to(current[-1]) * 2 >= budget:
             chunks.append(current)
             current = []
         for unit in units:
-            if current and size([*current, unit]) > budget:
+            if current and size_to(unit) > budget:
                 chunks.append(current)
                 current = _tail(current, unit, tokens, budget, overlap)
-            current = [*current, unit]
+            current.append(unit)
     return [*chunks, current] if current else chunks
 
 
@@ -170,11 +193,9 @@ def _tail(
 
 
 def _units(text: str, block: Block, tokens: _TokenIndex, budget: int) -> list[Span]:
-    """The smallest pieces that a chunk may be made of: lines or sentences, cut where too long."""
-    if block.by_lines:
-        spans = _line_spans(text, block)
-    else:
-        spans = split_sentences(text, block.start, block.end)
+    """The smallest pieces that a chunk may be made of: items or sentences, cut where too long."""
+    start, end = block.start, block.end
+    spans = items(text, block) if block.by_lines else split_sentences(text, start, end)
     for finer in (split_sentences, split_clauses):
         spans = [
             part
@@ -184,17 +205,6 @@ def _units(text: str, block: Block, tokens: _TokenIndex, budget: int) -> list[Sp
             )
         ]
     return [part for start, end in spans for part in _cut_by_tokens(start, end, tokens, budget)]
-
-
-def _line_spans(text: str, block: Block) -> list[Span]:
-    spans: list[Span] = []
-    start = block.start
-    while start < block.end:
-        line_end = text.find("\n", start, block.end)
-        end = block.end if line_end < 0 else line_end + 1
-        spans.append((start, end))
-        start = end
-    return spans
 
 
 def _cut_by_tokens(start: int, end: int, tokens: _TokenIndex, budget: int) -> Iterator[Span]:
@@ -214,8 +224,8 @@ def _pieces(
     counter: TokenCounter,
 ) -> list[Piece]:
     trimmed = [_trimmed(text, spans[0][0], spans[-1][1]) for spans in chunks]
-    spans = [span for span in trimmed if span[1] > span[0]]
-    embedded = [f"{header}\n{text[start:end]}" for start, end in spans]
+    spans = [(start, end) for start, end in trimmed if _is_visible(text[start:end])]
+    embedded = [header + text[start:end] for start, end in spans]
     counts = counter.count_tokens(embedded)
     return [
         Piece(start, end, section.heading, text[start:end], together, count)

@@ -6,10 +6,15 @@ from dataclasses import dataclass
 
 _LINE = re.compile(r"[^\n]*\n|[^\n]+")
 _FENCE = re.compile(r" {0,3}(`{3,}|~{3,})")
-_ATX = re.compile(r" {0,3}(#{1,6})[ \t]+(.*?)[ \t]*#*[ \t]*\n?$")
-_UNDERLINE = re.compile(r" {0,3}(=+|-{2,})[ \t]*\n?$")
-_ITEM = re.compile(r"\s*([-*+•]|\d{1,3}[.)、]|[（(]?[一二三四五六七八九十]{1,3}[）)、])\s*")
-_ROW = re.compile(r"\s*\|")
+_ATX = re.compile(r" {0,3}(#{1,6})(?=[ \t\n]|$)")
+_UNDERLINE = re.compile(r" {0,3}(=+|-{2,})[ \t]*$")
+_BREAK = re.compile(r" {0,3}([-*_])[ \t]*(?:\1[ \t]*){2,}$")
+_CODE_INDENT = re.compile(r" {4}| {0,3}\t")
+_NO_TITLE = re.compile(r"\s*(?:[-*+]\s|\d{1,9}[.)]\s|[|>])| {4}| {0,3}\t")
+_ITEM_OR_ROW = re.compile(
+    r"\s*(?:[-*+]\s|[•|]|\d{1,3}(?:[.)](?!\d)|、)|[（(]?[一二三四五六七八九十]{1,3}[）)、])"
+)
+_LINK = re.compile(r"!?\[([^\[\]]{0,500})\]\([^)]{0,500}\)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +36,7 @@ class Block:
     start: int
     end: int
     by_lines: bool
-    """Whether its lines are its natural pieces (lists, tables, code), not its sentences."""
+    """Whether its `items` are its natural pieces (lists, tables, code), not its sentences."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,13 +51,23 @@ def _lines(text: str, start: int, end: int) -> Iterator[_Line]:
     fence = ""
     for match in _LINE.finditer(text, start, end):
         line = match.group()
-        mark = _FENCE.match(line)
-        in_code = bool(fence) or mark is not None
-        yield _Line(match.start(), match.end(), line, in_code)
-        if mark is not None and not fence:
-            fence = mark.group(1)
-        elif mark is not None and mark.group(1).startswith(fence):
+        opened = fence
+        fence = fence or _opening_fence(line)
+        yield _Line(match.start(), match.end(), line, bool(fence))
+        if opened and _closes(line, opened):
             fence = ""
+
+
+def _opening_fence(line: str) -> str:
+    mark = _FENCE.match(line)
+    # Backticks behind it: `code` within a line.
+    is_fence = mark is not None and not (mark[1][0] == "`" and "`" in line[mark.end() :])
+    return mark[1] if mark is not None and is_fence else ""
+
+
+def _closes(line: str, fence: str) -> bool:
+    mark = _FENCE.match(line)
+    return mark is not None and mark[1].startswith(fence) and not line[mark.end() :].strip()
 
 
 def sections(text: str) -> list[Section]:
@@ -69,39 +84,41 @@ def sections(text: str) -> list[Section]:
 
 
 def _section(path: list[tuple[int, str]], heading_start: int, start: int, end: int) -> Section:
-    return Section(tuple(title for _, title in path if title), heading_start, start, end)
+    return Section(tuple(title for _, title in path), heading_start, start, end)
 
 
 def _headings(text: str) -> Iterator[tuple[int, int, int, str]]:
-    """(start, end, level, title) of each heading."""
-    before: _Line | None = None
+    """(start, end, level, title) of each heading that has a title.
+
+    As CommonMark, but an underlined title has one line, and HTML and containers are not looked at.
+    Source: CommonMark 0.31, sections 4.1 to 4.5 (https://spec.commonmark.org/0.31.2/).
+    """
+    title: _Line | None = None
+    in_paragraph = False
     for line in _lines(text, 0, len(text)):
         atx = None if line.in_code else _ATX.match(line.text)
         under = None if line.in_code else _UNDERLINE.match(line.text)
-        if atx is not None:
-            yield line.start, line.end, len(atx.group(1)), _plain(atx.group(2))
-        elif under is not None and before is not None and _can_be_title(before):
-            level = 1 if under.group(1).startswith("=") else 2
-            yield before.start, line.end, level, _plain(before.text)
-        is_alone = before is None or not before.text.strip()
-        before = line if is_alone or not line.text.strip() else _continued(line)
+        if atx is not None and (plain := _plain(_unclosed(line.text[atx.end() :]))):
+            yield line.start, line.end, len(atx[1]), plain
+        elif under is not None and title is not None and (plain := _plain(title.text)):
+            yield title.start, line.end, 1 if under[1].startswith("=") else 2, plain
+        is_mark = bool(atx or under or _BREAK.match(line.text))
+        is_text = bool(line.text.strip()) and not line.in_code and not is_mark
+        can_be_title = is_text and not in_paragraph and not _NO_TITLE.match(line.text)
+        title = line if can_be_title else None
+        in_paragraph = is_text and (in_paragraph or not _CODE_INDENT.match(line.text))
 
 
-def _continued(line: _Line) -> _Line:
-    # A line that goes on with a paragraph cannot be an underlined title: mark it as code is.
-    return _Line(line.start, line.end, line.text, True)
-
-
-def _can_be_title(line: _Line) -> bool:
-    text = line.text.strip()
-    is_listed = _ITEM.match(line.text) or _ROW.match(line.text) or _ATX.match(line.text)
-    return bool(text) and not line.in_code and not is_listed
+def _unclosed(title: str) -> str:
+    """A heading's words without the hashes that may close it, as in `# C# #`."""
+    title = title.strip()
+    bare = title.rstrip("#")
+    return bare if not bare or bare[-1].isspace() else title
 
 
 def _plain(title: str) -> str:
     """A heading's words without Markdown marks."""
-    title = re.sub(r"!?\[([^\]]*)\]\([^)]*\)", r"\1", title)
-    return re.sub(r"[`*]+", "", title).strip()
+    return re.sub(r"[`*]+", "", _LINK.sub(r"\1", title)).strip()
 
 
 def blocks(text: str, start: int, end: int) -> list[Block]:
@@ -126,6 +143,16 @@ def blocks(text: str, start: int, end: int) -> list[Block]:
 
 
 def _is_by_lines(group: list[_Line]) -> bool:
-    return group[0].in_code or any(
-        _ITEM.match(line.text) or _ROW.match(line.text) for line in group
-    )
+    return group[0].in_code or any(_ITEM_OR_ROW.match(line.text) for line in group)
+
+
+def items(text: str, block: Block) -> list[tuple[int, int]]:
+    """The items of a list, the rows of a table, the lines of code: touching spans.
+
+    A line that goes on with an item belongs to it.
+    """
+    lines = list(_LINE.finditer(text, block.start, block.end))
+    is_code = bool(_opening_fence(lines[0][0]))
+    firsts = [line for line in lines if is_code or _ITEM_OR_ROW.match(line[0])] or lines
+    starts = sorted({block.start, *(line.start() for line in firsts)})
+    return list(zip(starts, [*starts[1:], block.end], strict=True))

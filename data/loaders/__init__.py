@@ -10,7 +10,14 @@ from data.loaders.markdown import read_markdown
 from data.loaders.text import clean_text, decode_text, read_text
 from data.records import Document
 
-__all__ = ["SUFFIXES", "Loader", "Parsed", "UnreadableDocumentError", "load_document"]
+__all__ = [
+    "SUFFIXES",
+    "Loader",
+    "Parsed",
+    "UnreadableDocumentError",
+    "load_document",
+    "readable_name",
+]
 
 Loader = Callable[[bytes, str], Parsed]
 """The file's bytes and its stem (the title where the text has none) → title and text."""
@@ -43,12 +50,12 @@ def load_document(path: Path, *, id: str) -> Document:
             f"Files with the suffix {path.suffix!r} are not supported; "
             f"supported: {', '.join(SUFFIXES)}."
         )
-    parsed = loader(_read_bytes(path), _printable(path.stem))
+    parsed = loader(_read_bytes(path), readable_name(path.stem))
     text = clean_text(parsed.text)
     if not text.strip():
         raise UnreadableDocumentError("The file holds no text.")
     title = " ".join(clean_text(parsed.title).split())
-    return Document(id=id, title=title, text=text, source=_printable(str(path.absolute())))
+    return Document(id=id, title=title, text=text, source=readable_name(str(path.absolute())))
 
 
 def _read_bytes(path: Path) -> bytes:
@@ -58,7 +65,7 @@ def _read_bytes(path: Path) -> bytes:
         raise UnreadableDocumentError(f"The file cannot be read: {error.strerror}.") from error
 
 
-def _printable(name: str) -> str:
+def readable_name(name: str) -> str:
     """Spell a name that is not UTF-8 on disk (GBK from an old archive) as its author read it."""
     try:
         name.encode()

@@ -76,6 +76,8 @@ class Store(Protocol):
 
 def check_rows(ids: NDArray[np.int64], embeddings: NDArray[np.float32], dim: int) -> None:
     """Raise ValueError unless there is one embedding of `dim` values for each id."""
+    if ids.ndim != 1:
+        raise ValueError(f"ids must have shape (n,), got {ids.shape}.")
     if embeddings.shape != (len(ids), dim):
         raise ValueError(f"embeddings must have shape ({len(ids)}, {dim}), got {embeddings.shape}.")
 

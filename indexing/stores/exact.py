@@ -47,15 +47,14 @@ class ExactStore:
         """The `k` best rows for each query; equal scores in the order of their ids."""
         check_search(queries, k, self._embeddings.shape[1], allowed, excluded)
         rows = self._rows(allowed, excluded)
+        embeddings, own_ids = self._embeddings[rows], self._ids[rows]
         scores = np.full((len(queries), k), -np.inf, np.float32)
         ids = np.full((len(queries), k), NO_ID, np.int64)
         for start in range(0, len(queries), _QUERY_BLOCK):
-            block = slice(start, start + _QUERY_BLOCK)
-            all_scores = queries[block] @ self._embeddings[rows].T
-            found = min(k, all_scores.shape[1])
-            best = _best(all_scores, self._ids[rows], found)
-            scores[block, :found] = np.take_along_axis(all_scores, best, axis=1)
-            ids[block, :found] = self._ids[rows][best]
+            block = queries[start : start + _QUERY_BLOCK] @ embeddings.T
+            for row, found in enumerate(block, start):
+                best = _best(found, own_ids, k)
+                scores[row, : len(best)], ids[row, : len(best)] = found[best], own_ids[best]
         return SearchResult(scores, ids)
 
     def _rows(
@@ -69,7 +68,9 @@ class ExactStore:
 
     def save(self, folder: Path) -> None:
         """Write both arrays into an existing folder."""
-        np.save(folder / _EMBEDDINGS, self._embeddings)
+        # Beside it first: the matrix may be mapped from the very file that is to be replaced.
+        np.save(folder / f"new-{_EMBEDDINGS}", self._embeddings)
+        (folder / f"new-{_EMBEDDINGS}").replace(folder / _EMBEDDINGS)
         np.save(folder / _IDS, self._ids)
 
     @classmethod
@@ -83,11 +84,9 @@ class ExactStore:
 
 
 def _best(scores: NDArray[np.float32], ids: NDArray[np.int64], k: int) -> NDArray[np.int64]:
-    """Positions of the `k` highest scores of each row, best first, ties by id."""
-    if k < scores.shape[1]:
-        top = np.argpartition(-scores, k - 1, axis=1)[:, :k]
-    else:
-        top = np.tile(np.arange(scores.shape[1]), (len(scores), 1))
-    top_scores = np.take_along_axis(scores, top, axis=1)
-    order = np.lexsort((ids[top], -top_scores), axis=1)
-    return np.take_along_axis(top, order, axis=1)
+    """Positions of the `k` highest scores, best first, ties by id."""
+    places = np.arange(len(scores))
+    if k < len(scores):
+        # All that are as good as the k-th: a partition alone would choose among ties by chance.
+        places = places[scores >= np.partition(scores, -k)[-k]]
+    return places[np.lexsort((ids[places], -scores[places]))][:k]

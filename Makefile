@@ -1,0 +1,44 @@
+# make demo   environment, handbook index, search page on http://127.0.0.1:8501 (PORT= changes it)
+# make test   environment, then everything that CI runs: format, lint, types, tests, browser tests
+# make fix    format and mend what ruff can mend
+
+PYTHON ?= python3
+PORT ?= 8501
+VENV := .venv
+BIN := $(VENV)/bin
+DEMO := .demo/handbook
+FILES := pyproject.toml constraints.txt
+
+.PHONY: demo test check fix install clean
+.DEFAULT_GOAL := demo
+
+demo: $(VENV)/.ready-app
+	@$(BIN)/python -m indexing.build docs/en docs/zh --index $(DEMO)
+	@echo
+	@echo "  Angler is on http://127.0.0.1:$(PORT)  (Ctrl-C stops it)"
+	@echo
+	@ANGLER_INDEX=$(DEMO) $(BIN)/python -m streamlit run app/main.py --server.port $(PORT)
+
+test: $(VENV)/.ready-dev
+	@scripts/need-browser
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/python -m pytest
+
+fix: $(VENV)/.ready-dev
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+install: $(VENV)/.ready-dev
+
+$(VENV)/.ready-app: $(FILES)
+	@scripts/make-environment $(PYTHON) $(VENV) app,faiss
+	@touch $@
+
+$(VENV)/.ready-dev: $(FILES)
+	@scripts/make-environment $(PYTHON) $(VENV) dev
+	@touch $@ $(VENV)/.ready-app
+
+clean:
+	rm -rf $(VENV) .demo .mypy_cache .pytest_cache .ruff_cache

@@ -1,0 +1,1 @@
+"""Measurements beside other systems and published figures; one command each."""

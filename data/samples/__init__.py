@@ -1,0 +1,1 @@
+"""Golden questions about the handbook (CC0): each names the page and heading that answer it."""
