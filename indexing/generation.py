@@ -213,8 +213,6 @@ def link_or_copy(source: Path, target: Path) -> None:
     """Bring a folder of published files into a new generation: hard links, or copies."""
     target.mkdir(parents=True, exist_ok=True)
     for path in source.rglob("*"):
-        if path.suffix == ".lock":  # the lexical engine locks a file; two generations share none
-            continue
         place = target / path.relative_to(source)
         if path.is_dir():
             place.mkdir(exist_ok=True)

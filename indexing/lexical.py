@@ -4,8 +4,10 @@ import re
 import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from itertools import pairwise
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 import tantivy
@@ -47,8 +49,15 @@ class LexicalIndex:
     """A BM25 index in a folder; searching is safe from several threads."""
 
     def __init__(self, folder: Path) -> None:
-        """Open the index that a `LexicalWriter` left in `folder`."""
-        self._index = tantivy.Index.open(str(folder))
+        """Open the index that a `LexicalWriter` left in `folder`, which may be read-only."""
+        # The engine writes a lock file beside an index even to read it, and a published folder is
+        # never written to; so it opens a private folder of links, and then holds the files open.
+        with TemporaryDirectory(prefix="angler-", ignore_cleanup_errors=True) as links:
+            for path in folder.absolute().iterdir():
+                (Path(links) / path.name).symlink_to(path)
+            self._index = tantivy.Index.open(links)
+            self._index.config_reader(reload_policy="manual")
+            self._index.searcher()
         self._analyzer = _stemmer()
         self._index.register_tokenizer(_ANALYZER, self._analyzer)
         self._schema = self._index.schema
@@ -86,9 +95,10 @@ class LexicalWriter:
     def __init__(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self._folder = folder
-        index = tantivy.Index(_schema(), path=str(folder))
-        index.register_tokenizer(_ANALYZER, _stemmer())
-        self._writer = index.writer(heap_size=_HEAP_BYTES, num_threads=1)
+        with _failing_as_os_error(folder):
+            index = tantivy.Index(_schema(), path=str(folder))
+            index.register_tokenizer(_ANALYZER, _stemmer())
+            self._writer = index.writer(heap_size=_HEAP_BYTES, num_threads=1)
 
     def remove(self, ids: Iterable[int]) -> None:
         """Remove texts that were there before this writer."""
@@ -101,15 +111,26 @@ class LexicalWriter:
             document = tantivy.Document()
             document.add_integer("id", int(id_))
             document.add_text("text", " ".join(words(text)))
-            self._writer.add_document(document)
+            with _failing_as_os_error(self._folder):
+                self._writer.add_document(document)
 
     def close(self) -> None:
         """Commit, and leave nothing in the folder but the index."""
-        self._writer.commit()
-        self._writer.garbage_collect_files()
-        self._writer.wait_merging_threads()
+        with _failing_as_os_error(self._folder):
+            self._writer.commit()
+            self._writer.garbage_collect_files()
+            self._writer.wait_merging_threads()
         for lock in self._folder.glob(".tantivy-*.lock"):
             lock.unlink()
+
+
+@contextmanager
+def _failing_as_os_error(folder: Path) -> Iterator[None]:
+    """The engine says ValueError for a full disk and every other trouble with its files."""
+    try:
+        yield
+    except (ValueError, RuntimeError) as error:
+        raise OSError(f"Cannot write {folder}: {error}") from error
 
 
 def _schema() -> tantivy.Schema:

@@ -149,10 +149,11 @@ def _header(
     """Title and heading path as a line, at most a third of the chunk; empty if there are none."""
     parts = [part for part in dict.fromkeys([title, *heading]) if part]
     line = " > ".join(parts)
-    if not line:
-        return ""
-    tokens = _TokenIndex(counter.token_spans(line))
-    return line[: tokens.cut(0, len(line), config.chunk_tokens // 3)].rstrip() + "\n"
+    most = config.chunk_tokens // 3
+    # Again after each cut: one within a word can make more tokens of it.
+    while (tokens := _TokenIndex(counter.token_spans(line))).count(0, len(line)) > most:
+        line = line[: tokens.cut(0, len(line), most)].rstrip()
+    return f"{line}\n" if line else ""
 
 
 def _pack(
@@ -204,12 +205,18 @@ def _units(text: str, block: Block, tokens: _TokenIndex, budget: int) -> list[Sp
                 [(start, end)] if tokens.count(start, end) <= budget else finer(text, start, end)
             )
         ]
-    return [part for start, end in spans for part in _cut_by_tokens(start, end, tokens, budget)]
+    return [
+        part for start, end in spans for part in _cut_by_tokens(text, start, end, tokens, budget)
+    ]
 
 
-def _cut_by_tokens(start: int, end: int, tokens: _TokenIndex, budget: int) -> Iterator[Span]:
+def _cut_by_tokens(
+    text: str, start: int, end: int, tokens: _TokenIndex, budget: int
+) -> Iterator[Span]:
     while tokens.count(start, end) > budget:
         cut = tokens.cut(start, end, budget)
+        while cut < end and text[cut].isspace():  # as behind a sentence
+            cut += 1
         yield start, cut
         start = cut
     if end > start:
@@ -224,33 +231,49 @@ def _pieces(
     counter: TokenCounter,
 ) -> list[Piece]:
     trimmed = [_trimmed(text, spans[0][0], spans[-1][1]) for spans in chunks]
-    spans = [(start, end) for start, end in trimmed if _is_visible(text[start:end])]
-    embedded = [header + text[start:end] for start, end in spans]
+    embedded = [header + text[start:end] for start, end in trimmed]
     counts = counter.count_tokens(embedded)
     return [
         Piece(start, end, section.heading, text[start:end], together, count)
-        for (start, end), together, count in zip(spans, embedded, counts, strict=True)
+        for (start, end), together, count in zip(trimmed, embedded, counts, strict=True)
     ]
 
 
 def _fitted(pieces: list[Piece], counter: TokenCounter, config: SplitterConfig) -> Iterator[Piece]:
-    """Halve pieces that came out too long: a cut within a word can make more tokens of it."""
+    """Make pieces fit that came out too long: a cut within a word can make more tokens of it.
+
+    What they repeat is dropped first; where that is not enough, they are halved.
+    """
+    end, was_cut = 0, False
     for piece in pieces:
-        if piece.tokens <= config.chunk_tokens or piece.end - piece.start < 2:
-            yield piece
-            continue
-        middle = len(piece.text) // 2
-        space = piece.text.rfind(" ", 1, middle)
-        cut = space if space > 0 else middle
-        header = piece.embedded[: len(piece.embedded) - len(piece.text)]
-        halves = []
-        for start, end in ((0, cut), (cut, len(piece.text))):
-            start, end = _trimmed(piece.text, start, end)
-            embedded = header + piece.text[start:end]
-            count = counter.count_tokens([embedded])[0]
-            place = (piece.start + start, piece.start + end)
-            halves.append(Piece(*place, piece.heading, piece.text[start:end], embedded, count))
-        yield from _fitted([half for half in halves if half.text], counter, config)
+        repeats = piece.start < end
+        if repeats and (was_cut or piece.tokens > config.chunk_tokens):
+            piece = _part(piece, end, piece.end, counter)
+        parts = list(_halved(piece, counter, config))
+        end, was_cut = piece.end, len(parts) > 1 or (repeats and piece.start >= end)
+        yield from parts
+
+
+def _halved(piece: Piece, counter: TokenCounter, config: SplitterConfig) -> Iterator[Piece]:
+    if not _is_visible(piece.text):
+        return
+    if piece.tokens <= config.chunk_tokens or piece.end - piece.start < 2:
+        yield piece
+        return
+    middle = len(piece.text) // 2
+    space = piece.text.rfind(" ", 1, middle)
+    cut = piece.start + (space if space > 0 else middle)
+    yield from _halved(_part(piece, piece.start, cut, counter), counter, config)
+    yield from _halved(_part(piece, cut, piece.end, counter), counter, config)
+
+
+def _part(piece: Piece, start: int, end: int, counter: TokenCounter) -> Piece:
+    """The piece from `start` to `end`, both places in the document."""
+    first, last = _trimmed(piece.text, start - piece.start, end - piece.start)
+    text = piece.text[first:last]
+    embedded = piece.embedded.removesuffix(piece.text) + text
+    tokens = counter.count_tokens([embedded])[0]
+    return Piece(piece.start + first, piece.start + last, piece.heading, text, embedded, tokens)
 
 
 def _trimmed(text: str, start: int, end: int) -> Span:
