@@ -97,7 +97,8 @@ def _sentences(text: str) -> list[tuple[int, int]]:
 
 def _is_telling(sentence: str) -> bool:
     han = len(_ADJACENT.findall(sentence))
-    return len(sentence) + (_HAN_WEIGHT - 1) * han >= _SHORTEST
+    is_long = len(sentence) + (_HAN_WEIGHT - 1) * han >= _SHORTEST
+    return is_long and any(map(str.isalnum, sentence))
 
 
 def _joined(cosine: float, share: float, trust: float) -> float:

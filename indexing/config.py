@@ -2,9 +2,9 @@
 
 import json
 import tomllib
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args, get_type_hints
 
 from indexing.errors import UsageError
 
@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from indexing.terms import Terms
 
 UPDATES = ("sync", "incremental", "full", "scoped_full")
+_KINDS = {str: "text", int: "a whole number", bool: "true or false"}
 CONFIG_NAME = "build.toml"
 """The choices that took effect, beside the index."""
 
@@ -56,14 +57,20 @@ def read_config(path: Path) -> dict[str, Any]:
     except (OSError, ValueError) as error:
         raise UsageError(f"Cannot read the configuration {path}: {error}.") from error
     choices = {key.replace("-", "_"): value for key, value in values.items()}
-    types = {field.name: str(field.type) for field in fields(BuildConfig)}
     for key, value in choices.items():
-        if key not in types:
-            known = ", ".join(sorted(name.replace("_", "-") for name in types))
-            raise UsageError(f"{path}: unknown key {key!r}. Known: {known}.")
-        if type(value).__name__ not in types[key]:
-            raise UsageError(f"{path}: {key} must be {types[key]}, got {value!r}.")
+        _check_choice(path, key, value)
     return choices
+
+
+def _check_choice(path: Path, key: str, value: object) -> None:
+    types = get_type_hints(BuildConfig)
+    option = key.replace("_", "-")
+    if key not in types:
+        known = ", ".join(sorted(name.replace("_", "-") for name in types))
+        raise UsageError(f"{path}: unknown key {option!r}. Known: {known}.")
+    wanted = next(kind for kind in _KINDS if kind in (types[key], *get_args(types[key])))
+    if type(value) is not wanted:
+        raise UsageError(f"{path}: {option} must be {_KINDS[wanted]}, got {value!r}.")
 
 
 def write_config(index: Path, config: BuildConfig, terms: "Terms") -> None:
