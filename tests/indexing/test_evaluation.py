@@ -1,0 +1,134 @@
+"""Evaluation gives the same figures as a direct computation."""
+
+import numpy as np
+import pytest
+
+from data import BeirDataset, GoldenQuestion, evaluate_run
+from data.beir import BeirDocument
+from indexing import build_index, open_index
+from indexing.evaluation import evaluate_dataset, evaluate_golden, is_right
+
+
+@pytest.fixture
+def dataset():
+    words = ["red fox", "blue whale", "green tree", "grey stone", "white cloud", "black cat"]
+    corpus = {
+        f"d{i}": BeirDocument(title=word, text=f"text about {word}") for i, word in enumerate(words)
+    }
+    queries = {
+        "q0": "fox in red",
+        "q1": "whale",
+        "q2": "cloud and stone",
+        "d5": "text about black cat",
+    }
+    qrels = {
+        "q0": {"d0": 2},
+        "q1": {"d1": 1, "d0": 0},
+        "q2": {"d3": 1, "d4": 2},
+        "d5": {"d5": 1, "d4": 1},
+    }
+    return BeirDataset(name="tiny", split="test", corpus=corpus, queries=queries, qrels=qrels)
+
+
+def test_dense_figures_equal_brute_force(dataset, word_encoder):
+    result = evaluate_dataset(dataset, word_encoder)
+
+    texts = [f"{document.title} {document.text}" for document in dataset.corpus.values()]
+    scores = (
+        word_encoder.encode_queries(list(dataset.queries.values()))
+        @ word_encoder.encode_documents(texts).T
+    )
+    names = np.array(list(dataset.corpus))
+    run = {
+        q: names[np.argsort(-row)].tolist() for q, row in zip(dataset.queries, scores, strict=True)
+    }
+    want = evaluate_run(dataset.qrels, run)
+    assert {name: result[name] for name in want} == pytest.approx(want, abs=1e-5)
+
+
+@pytest.mark.parametrize("store", ["exact", "faiss"])
+def test_every_store_gives_the_same_figures(dataset, word_encoder, store):
+    assert evaluate_dataset(dataset, word_encoder, store=store) == evaluate_dataset(
+        dataset, word_encoder
+    )
+
+
+def test_the_document_called_like_the_query_is_left_out_only_on_request(dataset, word_encoder):
+    kept = evaluate_dataset(dataset, word_encoder, mode="lexical")
+    dropped = evaluate_dataset(dataset, word_encoder, mode="lexical", ignore_identical_ids=True)
+
+    assert kept["recall@1"] - dropped["recall@1"] == pytest.approx(0.5 / 4)
+
+
+def test_hybrid_uses_both_rankings(dataset, word_encoder):
+    for mode in ("lexical", "hybrid"):
+        assert evaluate_dataset(dataset, word_encoder, mode=mode)["recall@10"] == 1.0
+
+
+def question(**facts):
+    return GoldenQuestion(**({"question": "q", "document": "docs/a.md"} | facts))
+
+
+@pytest.fixture
+def index(tmp_path, word_encoder):
+    docs = tmp_path / "docs"
+    docs.mkdir()
+    (docs / "a.md").write_text(
+        "# A\n\n## Fox\n\nThe red fox runs.\n\n## Whale\n\nThe blue whale dives.\n"
+    )
+    (docs / "b.md").write_text("# B\n\nThe red fox sleeps.\n")
+    build_index([str(docs)], tmp_path / "kb", encoder=word_encoder)
+    return open_index(tmp_path / "kb", encoder=word_encoder)
+
+
+@pytest.mark.parametrize(
+    ("facts", "right"),
+    [
+        ({}, True),
+        ({"heading": "Fox"}, True),
+        ({"heading": "A"}, True),
+        ({"heading": "Whale"}, False),
+        ({"quote": "red fox"}, True),
+        ({"quote": "Before. The red fox runs. After."}, True),
+        ({"quote": "blue"}, False),
+        ({"document": "docs/b.md"}, False),
+    ],
+)
+def test_a_hit_is_right_if_document_heading_and_quote_fit(index, facts, right):
+    hit = next(hit for hit in index.search("red fox runs", 5) if hit.heading == ("A", "Fox"))
+
+    assert is_right(question(**facts), hit) is right
+
+
+def test_golden_figures_are_by_language_and_worked_by_hand(index):
+    questions = [
+        question(question="red fox runs", heading="Fox", language="en"),
+        question(question="red fox sleeps", heading="Fox", language="en"),
+        question(question="blue whale dives", heading="Whale", language="zh"),
+    ]
+
+    result = evaluate_golden(index, questions, name="three", mode="lexical")
+
+    # The second question finds another document first, and its own as the second.
+    assert result["mrr@10"] == pytest.approx((1 + 1 / 2 + 1) / 3, abs=1e-5)
+    assert result["hit@1"] == pytest.approx(2 / 3, abs=1e-5)
+    assert result["by_language"]["en"]["mrr@10"] == pytest.approx(0.75)
+    assert result["by_language"]["zh"]["hit@1"] == 1.0
+    assert (result["queries"], result["documents"], result["dataset"]) == (3, 2, "three")
+
+
+def test_a_section_of_several_chunks_counts_once(tmp_path, word_encoder):
+    docs = tmp_path / "docs"
+    docs.mkdir()
+    (docs / "a.md").write_text(
+        "# Fox\n\n" + "\n\n".join(f"The fox runs {n} " + "far " * 40 for n in range(4))
+    )
+    (docs / "b.md").write_text("# Other\n\nThe fox.\n")
+    build_index([str(docs)], tmp_path / "kb", encoder=word_encoder)
+    index = open_index(tmp_path / "kb", encoder=word_encoder)
+    assert len(index) > 4
+
+    result = evaluate_golden(index, [question(question="fox runs far", heading="Fox")], name="one")
+
+    assert result["ndcg@10"] == 1.0
+    assert result["recall@1"] == 1.0
