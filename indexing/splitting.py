@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Protocol
 
-from data import Document
+from data import Document, is_visible
 from indexing.errors import UsageError
 from indexing.sentences import Span, split_clauses, split_sentences
 from indexing.structure import Block, Section, blocks, items, sections
@@ -128,15 +128,10 @@ def _filled_sections(text: str) -> Iterator[Section]:
     """Sections with something to embed; a heading that nothing follows stands for itself."""
     found = sections(text)
     for section, following in zip(found, [*found[1:], None], strict=True):
-        if _is_visible(text[section.start : section.end]):
+        if is_visible(text[section.start : section.end]):
             yield section
         elif section.heading and (following is None or not _is_below(following, section)):
             yield replace(section, start=section.heading_start)
-
-
-def _is_visible(text: str) -> bool:
-    """Whether there is more than white space, joiners and other marks of no width."""
-    return any(c.isprintable() and not c.isspace() for c in text)
 
 
 def _is_below(section: Section, above: Section) -> bool:
@@ -255,7 +250,7 @@ def _fitted(pieces: list[Piece], counter: TokenCounter, config: SplitterConfig) 
 
 
 def _halved(piece: Piece, counter: TokenCounter, config: SplitterConfig) -> Iterator[Piece]:
-    if not _is_visible(piece.text):
+    if not is_visible(piece.text):
         return
     if piece.tokens <= config.chunk_tokens or piece.end - piece.start < 2:
         yield piece

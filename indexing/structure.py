@@ -149,10 +149,10 @@ def _is_by_lines(group: list[_Line]) -> bool:
 def items(text: str, block: Block) -> list[tuple[int, int]]:
     """The items of a list, the rows of a table, the lines of code: touching spans.
 
-    A line that goes on with an item belongs to it.
+    A line that goes on with an item belongs to it, and so does an empty one.
     """
     lines = list(_LINE.finditer(text, block.start, block.end))
-    is_code = bool(_opening_fence(lines[0][0]))
-    firsts = [line for line in lines if is_code or _ITEM_OR_ROW.match(line[0])] or lines
+    starts_one = str.strip if _opening_fence(lines[0][0]) else _ITEM_OR_ROW.match
+    firsts = [line for line in lines if starts_one(line[0])] or lines
     starts = sorted({block.start, *(line.start() for line in firsts)})
     return list(zip(starts, [*starts[1:], block.end], strict=True))

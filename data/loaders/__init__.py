@@ -7,7 +7,7 @@ from pathlib import Path
 from data.loaders.base import Parsed, UnreadableDocumentError
 from data.loaders.html import read_html
 from data.loaders.markdown import read_markdown
-from data.loaders.text import clean_text, decode_text, read_text
+from data.loaders.text import clean_text, decode_text, is_visible, read_text
 from data.records import Document
 
 __all__ = [
@@ -52,7 +52,7 @@ def load_document(path: Path, *, id: str) -> Document:
         )
     parsed = loader(_read_bytes(path), readable_name(path.stem))
     text = clean_text(parsed.text)
-    if not text.strip():
+    if not is_visible(text):
         raise UnreadableDocumentError("The file holds no text.")
     title = " ".join(clean_text(parsed.title).split())
     return Document(id=id, title=title, text=text, source=readable_name(str(path.absolute())))

@@ -5,7 +5,7 @@ from typing import Any
 
 from data.json_lines import check_keys, read_json_lines, text_value
 from data.loaders.base import UnreadableDocumentError
-from data.loaders.text import clean_text
+from data.loaders.text import clean_text, is_visible
 from data.records import Document
 
 _REQUIRED = ("id", "text")
@@ -38,7 +38,7 @@ def _document(number: int, row: Mapping[str, Any]) -> Document:
     row = {key: value for key, value in row.items() if value is not None}  # null: left out
     check_keys(number, row, _REQUIRED, _OPTIONAL)
     values = {key: clean_text(text_value(number, row, key)) for key in row if key != "metadata"}
-    empty = [key for key in _REQUIRED if not values[key].strip()]
+    empty = [key for key in _REQUIRED if not is_visible(values[key])]
     if empty:
         raise ValueError(f"Line {number} holds no {empty[0]}; give it one or leave the line out.")
     metadata = row.get("metadata", {})

@@ -73,6 +73,11 @@ def decode_text(raw: bytes, declared: str | None = None) -> str:
     return text.removeprefix("\ufeff")
 
 
+def is_visible(text: str) -> bool:
+    """Whether a text holds a character that can be seen, and not only spaces and marks of none."""
+    return any(c.isprintable() and not c.isspace() for c in text)
+
+
 def clean_text(text: str) -> str:
     r"""End lines with `\n`, drop control characters, replace lone surrogates by U+FFFD."""
     text = _UNSEEN.sub("", _LINE_BREAK.sub("\n", text))

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from safetensors import SafetensorError
 from transformers import AutoModel, PreTrainedModel
 from transformers.utils import logging as transformers_logging
 
@@ -39,16 +40,12 @@ class TorchBackend:
         dtype: str,
         trust_remote_code: bool,
     ) -> "TorchBackend":
-        """Load the weights in `folder` onto `device` (`auto`, `cpu`, `cuda`, `cuda:1`, …)."""
-        with _silenced():
-            model = AutoModel.from_pretrained(
-                folder,
-                local_files_only=True,
-                trust_remote_code=trust_remote_code,
-                dtype=_dtype(dtype),
-                attn_implementation="sdpa",
-            )
-        model = model.to(_device(device)).eval()
+        """Load the weights in `folder` onto `device` (`auto`, `cpu`, `cuda`, `cuda:1`, …).
+
+        Raises:
+            ValueError: If an argument is unknown, or the weights do not fill the model.
+        """
+        model = _load_model(folder, _device(device), _dtype(dtype), trust_remote_code)
         return cls(model, spec, pad_id)
 
     def embed(self, ids: Sequence[Sequence[int]]) -> NDArray[np.float32]:
@@ -91,6 +88,30 @@ class TorchBackend:
         return {"use_cache": False} if hasattr(self._model.config, "use_cache") else {}
 
 
+def _load_model(
+    folder: Path, device: torch.device, dtype: torch.dtype, trust_remote_code: bool
+) -> PreTrainedModel:
+    try:
+        with _silenced():
+            model, report = AutoModel.from_pretrained(
+                folder,
+                local_files_only=True,
+                trust_remote_code=trust_remote_code,
+                dtype=dtype,
+                output_loading_info=True,
+            )
+    except (OSError, RuntimeError, ValueError, SafetensorError) as error:
+        raise ValueError(f"The model in {folder} cannot be loaded: {error}") from error
+    # Weights that are not in the file are random. Only the pooler, which we never use, may be so.
+    missing = sorted(key for key in report["missing_keys"] if "pooler" not in key)
+    if missing:
+        raise ValueError(
+            f"The weights in {folder} are not those of its config.json: {len(missing)} are "
+            f"missing, among them {missing[0]}."
+        )
+    return model.to(device).eval()  # type: ignore[no-any-return]
+
+
 def _device(device: str) -> torch.device:
     if device == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -98,8 +119,10 @@ def _device(device: str) -> torch.device:
         chosen = torch.device(device)
     except RuntimeError as error:
         raise ValueError(f"Unknown device {device!r}. Known: auto, cpu, cuda.") from error
-    if chosen.type == "cuda" and not torch.cuda.is_available():
-        raise ValueError(f"Device {device!r} was asked for, but this machine has no usable GPU.")
+    if chosen.type not in TOKEN_BUDGET:
+        raise ValueError(f"Unknown device {device!r}. Known: auto, cpu, cuda.")
+    if chosen.type == "cuda" and (chosen.index or 0) >= torch.cuda.device_count():
+        raise ValueError(f"Device {device!r} was asked for, but this machine has no such GPU.")
     return chosen
 
 

@@ -46,25 +46,21 @@ class ExactStore:
     ) -> SearchResult:
         """The `k` best rows for each query; equal scores in the order of their ids."""
         check_search(queries, k, self._embeddings.shape[1], allowed, excluded)
-        rows = self._rows(allowed, excluded)
+        # Few are allowed and many are left after an exclusion: copy the few, mask among the many.
+        rows = slice(None) if allowed is None else np.isin(self._ids, allowed)
         embeddings, own_ids = self._embeddings[rows], self._ids[rows]
+        masked = None if excluded is None else np.isin(own_ids, excluded)
         scores = np.full((len(queries), k), -np.inf, np.float32)
         ids = np.full((len(queries), k), NO_ID, np.int64)
         for start in range(0, len(queries), _QUERY_BLOCK):
             block = queries[start : start + _QUERY_BLOCK] @ embeddings.T
+            if masked is not None:
+                block[:, masked] = -np.inf
             for row, found in enumerate(block, start):
                 best = _best(found, own_ids, k)
                 scores[row, : len(best)], ids[row, : len(best)] = found[best], own_ids[best]
+        ids[np.isneginf(scores)] = NO_ID
         return SearchResult(scores, ids)
-
-    def _rows(
-        self, allowed: NDArray[np.int64] | None, excluded: NDArray[np.int64] | None
-    ) -> NDArray[np.bool_] | slice:
-        if allowed is not None:
-            return np.isin(self._ids, allowed)
-        if excluded is not None and len(excluded):
-            return ~np.isin(self._ids, excluded)
-        return slice(None)
 
     def save(self, folder: Path) -> None:
         """Write both arrays into an existing folder."""

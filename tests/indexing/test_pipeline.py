@@ -250,6 +250,23 @@ def test_a_file_that_became_unreadable_keeps_its_earlier_version(docs, kb, word_
     )
 
 
+def test_a_file_of_invisible_characters_is_refused_and_nothing_else_is(docs, kb, word_encoder):
+    write(docs, "invisible.txt", "\u2060\u2060")
+
+    report = build_index([str(docs)], kb, encoder=word_encoder)
+
+    assert (report.added, report.documents) == (4, 4)
+    assert [failure.reason for failure in report.failed] == ["The file holds no text."]
+
+
+def test_a_build_of_only_invisible_characters_makes_no_index(tmp_path, kb, word_encoder):
+    write(tmp_path / "docs", "invisible.txt", "\u2060\u2060")
+
+    with pytest.raises(BuildFailedError, match="holds no text"):
+        build_index([str(tmp_path / "docs")], kb, encoder=word_encoder)
+    assert not list(kb.glob("gen-*"))
+
+
 def test_strict_publishes_nothing_when_a_file_fails(docs, kb, word_encoder):
     build_index([str(docs)], kb, encoder=word_encoder)
     (docs / "bad.md").write_bytes(b"\x00" * 50)

@@ -1,0 +1,371 @@
+import json
+import logging
+import re
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+import encoder as package
+from encoder import load_encoder
+from encoder.model_folder import find_model_folder
+
+QUICK = settings(
+    deadline=None,
+    max_examples=15,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
+ROLES = {"query": "encode_queries", "document": "encode_documents"}
+
+
+def encode(encoder, role, texts):
+    return getattr(encoder, ROLES[role])(texts)
+
+
+def assert_close(got, want, tolerance=1e-5):
+    np.testing.assert_allclose(got, want, rtol=0, atol=tolerance)
+
+
+# --- the same values as the reference ---
+
+
+def test_the_default_gives_the_values_of_sentence_transformers(default_encoder, reference, texts):
+    want = reference(find_model_folder(None)).encode(texts, normalize_embeddings=True)
+
+    for role in ROLES:
+        got = encode(default_encoder, role, texts)
+
+        assert (got.shape, got.dtype) == ((len(texts), 384), np.float32)
+        assert_close(got, want)
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_every_kind_of_model_gives_the_values_of_sentence_transformers(
+    model_folder, small_encoder, reference, kind, role, texts
+):
+    model = reference(model_folder(kind))
+    want = model.encode(texts, prompt_name=role, normalize_embeddings=True)
+
+    got = encode(small_encoder(kind), role, texts)
+
+    assert_close(got, want)
+    assert np.abs(want - want[0]).max(axis=1)[1:].min() > 0.01, "texts too alike to prove it"
+
+
+def test_queries_and_documents_have_their_own_instruction(small_encoder, kind, texts):
+    encoder = small_encoder(kind)
+
+    queries, documents = encoder.encode_queries(texts), encoder.encode_documents(texts)
+
+    assert np.abs(queries - documents).max(axis=1).min() > 1e-3
+
+
+def test_embeddings_have_unit_length(small_encoder, kind, texts):
+    lengths = np.linalg.norm(small_encoder(kind).encode_documents(texts), axis=1)
+
+    assert_close(lengths, np.ones(len(texts)), 1e-6)
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+def test_sixteen_bits_agree_with_float32(default_encoder, dtype, texts):
+    want = default_encoder.encode_documents(texts)
+    encoder = load_encoder(device="cpu", dtype=dtype)
+
+    got = encoder.encode_documents(texts)
+
+    assert got.dtype == np.float32
+    assert (got * want).sum(axis=1).min() >= 0.999
+    assert np.abs(got - want).max() > 1e-6, "it ran in float32"
+    assert encoder.spec == default_encoder.spec
+
+
+@pytest.mark.parametrize("dim", [1, 5, 16])
+def test_a_shorter_embedding_is_the_first_values_at_unit_length(
+    model_folder, small_encoder, reference, dim, texts
+):
+    folder = model_folder("bert-mean")
+    full = small_encoder("bert-mean").encode_documents(texts)[:, :dim]
+    want = reference(folder).encode(
+        texts, prompt_name="document", truncate_dim=dim, normalize_embeddings=True
+    )
+
+    encoder = load_encoder(str(folder), device="cpu", dim=dim)
+    got = encoder.encode_documents(texts)
+
+    assert (encoder.dim, got.shape) == (dim, (len(texts), dim))
+    assert_close(got, full / np.linalg.norm(full, axis=1, keepdims=True))
+    assert_close(got, want)
+
+
+# --- what stands beside a text does not matter ---
+
+
+@QUICK
+@given(data=st.data())
+def test_a_text_does_not_depend_on_what_it_is_batched_with(small_encoder, kind, texts, data):
+    positions = data.draw(st.lists(st.sampled_from(range(len(texts))), min_size=1, max_size=12))
+    want = small_encoder(kind).encode_queries(texts)
+
+    got = small_encoder(kind).encode_queries([texts[position] for position in positions])
+
+    assert_close(got, want[positions])
+
+
+def test_a_lone_text_has_the_values_that_it_has_among_others(default_encoder, texts):
+    together = default_encoder.encode_documents(texts)
+
+    alone = np.concatenate([default_encoder.encode_documents([text]) for text in texts])
+
+    assert_close(alone, together)
+
+
+@pytest.mark.parametrize("budget", [1, 40, 100])
+def test_the_size_of_batches_does_not_matter(small_encoder, monkeypatch, kind, texts, budget):
+    encoder = small_encoder(kind)
+    want = encoder.encode_documents(texts)
+
+    monkeypatch.setattr(encoder._backend, "token_budget", budget)
+
+    assert_close(encoder.encode_documents(texts), want)
+
+
+def test_eight_threads_give_the_values_of_one(small_encoder, texts):
+    encoder = small_encoder("bert-mean")
+    jobs = [texts[start:] + texts[:start] for start in range(len(texts))] * 4
+    want = [encoder.encode_documents(job) for job in jobs]
+
+    with ThreadPoolExecutor(8) as pool:
+        got = list(pool.map(encoder.encode_documents, jobs))
+
+    for mine, theirs in zip(got, want, strict=True):
+        assert_close(mine, theirs)
+
+
+def test_no_texts_make_no_rows(default_encoder):
+    got = default_encoder.encode_documents([])
+
+    assert (got.shape, got.dtype) == ((0, 384), np.float32)
+
+
+def test_the_caller_s_list_is_left_alone_and_may_be_a_tuple(small_encoder, texts):
+    given_texts = tuple(texts)
+
+    got = small_encoder("bert-mean").encode_documents(given_texts)
+
+    assert_close(got, small_encoder("bert-mean").encode_documents(list(texts)))
+    assert given_texts == tuple(texts)
+
+
+def test_progress_counts_up_to_all_texts(small_encoder, monkeypatch, texts):
+    encoder = small_encoder("bert-mean")
+    monkeypatch.setattr(encoder._backend, "token_budget", 60)
+    calls = []
+
+    encoder.encode_documents(texts, progress=lambda done, total: calls.append((done, total)))
+
+    done = [call[0] for call in calls]
+    assert len(calls) > 2
+    assert done == sorted(set(done))
+    assert calls[-1] == (len(texts), len(texts))
+    assert {call[1] for call in calls} == {len(texts)}
+
+
+# --- instructions and tokens ---
+
+
+def test_a_task_has_its_own_instruction(model_folder, tmp_path, texts):
+    folder = copied(model_folder("bert-mean"), tmp_path)
+    saved = folder / "config_sentence_transformers.json"
+    saved.write_text(json.dumps({"prompts": {"query": "query: ", "sts": "alike: "}}))
+    encoder = load_encoder(str(folder), device="cpu")
+    want = encoder.encode_documents([f"alike: {text}" for text in texts])
+
+    assert_close(encoder.encode_queries(texts, task="sts"), want)
+    assert_close(encoder.encode_documents(texts, task="sts"), want)
+    with pytest.raises(ValueError, match=r"has no task 'stx'. Its tasks: query, sts\."):
+        encoder.encode_queries(texts, task="stx")
+
+
+def test_counts_include_the_instruction_and_the_marks(small_encoder):
+    encoder = small_encoder("bert-mean")
+
+    assert encoder.count_tokens(["", "a b"]) == [4, 6]  # [CLS] passage : a b [SEP]
+    assert encoder.count_tokens(["a b"], role="query") == [6]
+    assert encoder.count_tokens(["a " * 500]) == [504]
+
+
+def test_spans_and_the_unknown_share_are_the_tokenizer_s(default_encoder):
+    assert default_encoder.token_spans("Reset it") == [(0, 5), (6, 8)]
+    assert default_encoder.unknown_share("reset 🦩") == 0.5
+
+
+def test_a_text_beyond_the_maximum_is_cut(small_encoder, texts):
+    encoder = small_encoder("bert-mean")
+    words = ["alpha"] * (encoder.spec.max_tokens - 4)
+
+    got = encoder.encode_documents([" ".join(words), " ".join([*words, "omega"]), "alpha"])
+
+    assert_close(got[1], got[0], 1e-6)
+    assert np.abs(got[2] - got[0]).max() > 1e-3
+
+
+# --- wrong input ---
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_one_string_is_no_list_of_strings(default_encoder, role):
+    with pytest.raises(TypeError, match="got one string; put it in a list"):
+        encode(default_encoder, role, "reset my password")
+
+
+@pytest.mark.parametrize(
+    ("wrong", "kind"), [(None, "NoneType"), (3, "int"), (b"x", "bytes"), (["a"], "list")]
+)
+@pytest.mark.parametrize("role", ROLES)
+def test_an_item_that_is_no_string_is_named_by_position(default_encoder, role, wrong, kind):
+    with pytest.raises(TypeError, match=rf"^texts\[1\] must be a string, got {kind}\.$"):
+        encode(default_encoder, role, ["a", wrong, 5])
+
+
+@pytest.mark.parametrize("text", ["\ud800", "tail \udfff", "密\udc80码"])
+def test_lone_surrogates_are_named_by_position(default_encoder, text):
+    with pytest.raises(ValueError, match=r"^texts\[2\] holds lone surrogates"):
+        default_encoder.encode_documents(["a", "🦩", text])
+
+
+def test_a_text_without_tokens_is_named_by_position(model_folder, tmp_path):
+    folder = copied(model_folder("qwen-last"), tmp_path)
+    tokenizer = json.loads((folder / "tokenizer.json").read_text("utf-8"))
+    tokenizer["post_processor"] = None
+    (folder / "tokenizer.json").write_text(json.dumps(tokenizer), "utf-8")
+    (folder / "config_sentence_transformers.json").unlink()
+    encoder = load_encoder(str(folder), device="cpu")
+
+    with pytest.raises(ValueError, match=r"^texts\[1\] has no tokens"):
+        encoder.encode_documents(["a", ""])
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"device": "gpu"}, "Unknown device 'gpu'. Known: auto, cpu, cuda."),
+        ({"device": "meta"}, "Unknown device 'meta'. Known: auto, cpu, cuda."),
+        (
+            {"device": "cuda:99"},
+            "Device 'cuda:99' was asked for, but this machine has no such GPU.",
+        ),
+        ({"dtype": "int8"}, "Unknown dtype 'int8'. Known: auto, float32, float16, bfloat16."),
+        ({"backend": "onnx"}, "Unknown backend 'onnx'. Known: auto, torch."),
+    ],
+)
+def test_an_unknown_option_is_refused_in_a_sentence(model_folder, options, message):
+    with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
+        load_encoder(str(model_folder("bert-mean")), **options)
+
+
+# --- loading ---
+
+
+def test_the_default_runs_where_it_was_asked_to(default_encoder):
+    assert default_encoder.device == "cpu"
+    assert default_encoder.dim == 384
+    assert default_encoder.languages == ("en",)
+
+
+def test_guesses_are_logged_as_warnings(save_random_model, tmp_path, caplog):
+    save_random_model("bert-mean", tmp_path / "unheard-of")
+
+    with caplog.at_level(logging.WARNING, logger="encoder"):
+        load_encoder(str(tmp_path / "unheard-of"), device="cpu")
+
+    assert [record.levelname for record in caplog.records] == ["WARNING"] * 2
+    assert "unheard-of pools its tokens; mean is a guess" in caplog.text
+
+
+def test_loading_writes_nothing_to_the_terminal(model_folder, capfd):
+    load_encoder(str(model_folder("bert-cls")), device="cpu")
+
+    assert capfd.readouterr() == ("", "")
+
+
+def copied(folder, tmp_path):
+    target = tmp_path / "copy"
+    for path in folder.rglob("*"):
+        place = target / path.relative_to(folder)
+        if path.is_file():
+            place.parent.mkdir(parents=True, exist_ok=True)
+            place.write_bytes(path.read_bytes())
+    return target
+
+
+def with_weights(folder, change):
+    from safetensors.torch import load_file, save_file
+
+    path = folder / "model.safetensors"
+    weights = change(load_file(path))
+    save_file(weights, path, metadata={"format": "pt"})
+
+
+def test_weights_under_other_names_are_refused_instead_of_random(model_folder, tmp_path):
+    folder = copied(model_folder("bert-mean"), tmp_path)
+    with_weights(folder, lambda weights: {f"other.{key}": weights[key] for key in weights})
+
+    with pytest.raises(ValueError, match=r"are not those of its config\.json: \d+ are missing"):
+        load_encoder(str(folder), device="cpu")
+
+
+def test_a_missing_pooler_is_no_loss(model_folder, small_encoder, tmp_path, texts):
+    folder = copied(model_folder("bert-mean"), tmp_path)
+    with_weights(
+        folder, lambda weights: {key: weights[key] for key in weights if "pooler" not in key}
+    )
+
+    got = load_encoder(str(folder), device="cpu").encode_documents(texts)
+
+    assert_close(got, small_encoder("bert-mean").encode_documents(texts), 1e-6)
+
+
+def test_damaged_weights_are_a_sentence(model_folder, tmp_path):
+    folder = copied(model_folder("bert-mean"), tmp_path)
+    path = folder / "model.safetensors"
+    path.write_bytes(path.read_bytes()[:-1000])
+
+    with pytest.raises(
+        ValueError, match=f"^The model in {re.escape(str(folder))} cannot be loaded"
+    ):
+        load_encoder(str(folder), device="cpu")
+
+
+def test_values_that_are_not_finite_are_an_error(model_folder, tmp_path):
+    folder = copied(model_folder("bert-mean"), tmp_path)
+    with_weights(folder, lambda weights: {key: weights[key] * float("nan") for key in weights})
+
+    with pytest.raises(ArithmeticError, match="not finite; load it with dtype='float32'"):
+        load_encoder(str(folder), device="cpu").encode_documents(["a"])
+
+
+def test_a_model_without_fused_attention_runs_as_well(model_folder, small_encoder, texts):
+    config = json.loads((model_folder("mpnet-mean") / "config.json").read_text())
+
+    assert config["model_type"] == "mpnet"
+    assert small_encoder("mpnet-mean").encode_documents(texts).shape == (len(texts), 16)
+
+
+def test_code_that_comes_with_a_model_is_not_run_unasked(model_folder, tmp_path):
+    folder = copied(model_folder("bert-mean"), tmp_path)
+    config = json.loads((folder / "config.json").read_text())
+    own = {"AutoConfig": "own.Config", "AutoModel": "own.Model"}
+    (folder / "config.json").write_text(json.dumps(config | {"model_type": "own", "auto_map": own}))
+    (folder / "own.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')")
+
+    with pytest.raises(ValueError, match="trust_remote_code"):
+        load_encoder(str(folder), device="cpu")
+
+    assert not (tmp_path / "ran").exists()
+
+
+def test_every_public_name_is_importable():
+    for name in package.__all__:
+        assert getattr(package, name) is not None
