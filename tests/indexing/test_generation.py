@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 import indexing.generation
+import indexing.manifest
 from indexing import (
     CorruptIndexError,
     IndexLockedError,
@@ -186,10 +187,18 @@ def test_a_damaged_index_is_not_built_upon(docs, kb, word_encoder):
         build_index([str(docs)], kb, encoder=word_encoder)
 
 
-def test_verify_can_hash_files_again(kb):
+def test_a_process_hashes_a_file_once_unless_it_is_told_to_do_it_again(kb, monkeypatch):
     folder = current_folder(kb)
+    manifest = Manifest.read(folder)
+    verify_files(folder, manifest)
+    hashed = []
+    fact = indexing.manifest._fact
+    monkeypatch.setattr(indexing.manifest, "_fact", lambda path: hashed.append(path) or fact(path))
 
-    verify_files(folder, Manifest.read(folder), again=True)
+    verify_files(folder, manifest)
+    assert hashed == []
+    verify_files(folder, manifest, again=True)
+    assert {path.relative_to(folder).as_posix() for path in hashed} == set(manifest.files)
 
 
 def test_a_second_writer_is_told_which_process_writes(docs, kb, word_encoder):
