@@ -88,6 +88,8 @@ def answer(sentences: Sequence[ScoredSentence]) -> list[ScoredSentence]:
 def _sentences(text: str) -> list[tuple[int, int]]:
     spans = []
     for block in blocks(text, 0, len(text)):
+        if block.is_code:  # a line torn out of a listing answers nothing
+            continue
         parts = items(text, block) if block.by_lines else [(block.start, block.end)]
         for part in parts:
             for start, end in split_sentences(text, *part):

@@ -9,7 +9,7 @@ import numpy as np
 
 from indexing.answers import ScoredSentence, score_sentences
 from indexing.fusion import dense_weight, fuse
-from indexing.generation import Generation, open_current
+from indexing.generation import Generation, current_folder, open_current
 from indexing.hits import Hit, Mode, Scores
 from indexing.stores.base import NO_ID
 from indexing.terms import check_same_encoder
@@ -80,9 +80,9 @@ class SearchIndex:
 
     def refresh(self) -> bool:
         """Move to a newly published generation; True if there was one."""
-        generation = open_current(self.folder)
-        if generation.folder == self._generation.folder:
+        if current_folder(self.folder) == self._generation.folder:
             return False
+        generation = open_current(self.folder)
         built = self._generation.manifest.encoder
         check_same_encoder(self.folder, generation.manifest.encoder, built)
         self._generation = generation

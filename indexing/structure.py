@@ -37,6 +37,7 @@ class Block:
     end: int
     by_lines: bool
     """Whether its `items` are its natural pieces (lists, tables, code), not its sentences."""
+    is_code: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +129,7 @@ def blocks(text: str, start: int, end: int) -> list[Block]:
 
     def close() -> None:
         if group:
-            found.append(Block(group[0].start, group[-1].end, _is_by_lines(group)))
+            found.append(_block(group))
             group.clear()
 
     for line in _lines(text, start, end):
@@ -142,8 +143,10 @@ def blocks(text: str, start: int, end: int) -> list[Block]:
     return found
 
 
-def _is_by_lines(group: list[_Line]) -> bool:
-    return group[0].in_code or any(_ITEM_OR_ROW.match(line.text) for line in group)
+def _block(group: list[_Line]) -> Block:
+    is_code = group[0].in_code
+    by_lines = is_code or any(_ITEM_OR_ROW.match(line.text) for line in group)
+    return Block(group[0].start, group[-1].end, by_lines, is_code)
 
 
 def items(text: str, block: Block) -> list[tuple[int, int]]:

@@ -1,0 +1,1 @@
+"""The search page: the only part of Angler that knows a screen."""

@@ -1,0 +1,1 @@
+"""Pieces of a screen; each draws itself from what it is given."""

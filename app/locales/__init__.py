@@ -1,0 +1,1 @@
+"""The texts of the screens, one TOML file per language."""
