@@ -16,7 +16,7 @@ from benchmarks.machine import describe_machine
 from data import load_beir, load_golden
 from encoder import load_encoder
 from indexing import build_index, open_index
-from indexing.evaluation import evaluate_dataset, evaluate_golden
+from indexing.evaluation import DatasetRankings, evaluate_golden
 
 if TYPE_CHECKING:
     from encoder import Encoder
@@ -72,9 +72,10 @@ def _sets(encoder: "Encoder") -> list[dict[str, Any]]:
     rows = []
     for figure in FIGURES:
         dataset = load_beir(folder / figure.dataset, figure.split)
+        rankings = DatasetRankings(dataset, encoder)
         for mode in MODES:
             print(f"{figure.dataset} {mode} ...", file=sys.stderr)
-            result = evaluate_dataset(dataset, encoder, mode=mode)
+            result = rankings.evaluate(mode)
             is_checked = mode == "dense" and figure.expected is not None
             rows.append(result | {"expected": figure.expected if is_checked else None})
             if is_checked:

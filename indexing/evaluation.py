@@ -1,6 +1,7 @@
 """How well retrieval works: BEIR folders, and golden questions over an index."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
@@ -23,8 +24,8 @@ DEPTH = 100
 
 Progress = Callable[[int, int], None]
 Run = dict[str, list[str]]
-Ranking = Mapping[int, Sequence[int]]
-"""Query position → document positions, best first."""
+Rankings = list[list[int]]
+"""For each query the positions of its documents, best first."""
 
 
 def evaluate_dataset(
@@ -38,8 +39,6 @@ def evaluate_dataset(
 ) -> dict[str, Any]:
     """Score one split of a BEIR folder.
 
-    A document is one embedding of title + space + text, cut where the encoder ends, never split.
-
     Args:
         dataset: The judged split.
         encoder: What embeds queries and documents.
@@ -52,65 +51,81 @@ def evaluate_dataset(
     Returns:
         The JSON of `indexing.evaluate`.
     """
-    texts = [f"{d.title} {d.text}".strip() for d in dataset.corpus.values()]
-    queries = list(dataset.queries.values())
-    depth = max(DEPTH, FUSED_DEPTH) + ignore_identical_ids
-    legs: list[Ranking] = []
-    if mode != Mode.LEXICAL:
-        legs.append(_dense(texts, queries, encoder, store, depth, progress))
-    if mode != Mode.DENSE:
-        legs.append(_lexical(texts, queries, depth))
-    rankings = legs[0] if len(legs) == 1 else _hybrid(legs[0], legs[1], queries, encoder)
-    names = list(dataset.corpus)
-    run = {
-        query: [
-            names[position]
-            for position in rankings[number]
-            if not (ignore_identical_ids and names[position] == query)
-        ][:DEPTH]
-        for number, query in enumerate(dataset.queries)
-    }
-    return {
-        "dataset": dataset.name,
-        "split": dataset.split,
-        "encoder": encoder.spec.name,
-        "mode": str(mode),
-        "queries": len(dataset.queries),
-        "documents": len(dataset.corpus),
-        **_rounded(evaluate_run(dataset.qrels, run)),
-        "by_language": {},
-    }
+    rankings = DatasetRankings(dataset, encoder, store=store, progress=progress)
+    return rankings.evaluate(mode, ignore_identical_ids=ignore_identical_ids)
 
 
-def _dense(
-    texts: list[str],
-    queries: list[str],
-    encoder: "Encoder",
-    store: str,
-    depth: int,
-    progress: Progress | None,
-) -> Ranking:
-    index = make_store(store, encoder.dim)
-    index.add(np.arange(len(texts)), encoder.encode_documents(texts, progress=progress))
-    ids = index.search(encoder.encode_queries(queries), depth).ids
-    return {number: row[row != NO_ID].tolist() for number, row in enumerate(ids)}
+class DatasetRankings:
+    """The rankings of a judged split by each mode; each leg is computed once.
 
+    A document is one embedding of title + space + text, cut where the encoder ends, never split.
+    """
 
-def _lexical(texts: list[str], queries: list[str], depth: int) -> Ranking:
-    with TemporaryDirectory() as folder:
-        writer = LexicalWriter(Path(folder))
-        writer.add(enumerate(texts))
-        writer.close()
-        index = LexicalIndex(Path(folder))
-        return {n: index.search(query, depth)[1].tolist() for n, query in enumerate(queries)}
+    def __init__(
+        self,
+        dataset: BeirDataset,
+        encoder: "Encoder",
+        *,
+        store: str = "exact",
+        progress: Progress | None = None,
+    ) -> None:
+        self._dataset = dataset
+        self._encoder = encoder
+        self._store = store
+        self._progress = progress
+        self._texts = [f"{d.title} {d.text}".strip() for d in dataset.corpus.values()]
+        self._queries = list(dataset.queries.values())
+        self._depth = max(DEPTH, FUSED_DEPTH) + 1  # one more, for a query's own document
 
+    def evaluate(self, mode: str, *, ignore_identical_ids: bool = False) -> dict[str, Any]:
+        """The JSON of `indexing.evaluate` for one mode."""
+        rankings = self._rankings(Mode(mode))
+        names = list(self._dataset.corpus)
+        run: Run = {}
+        for query, positions in zip(self._dataset.queries, rankings, strict=True):
+            found = [names[position] for position in positions]
+            if ignore_identical_ids:
+                found = [name for name in found if name != query]
+            run[query] = found[:DEPTH]
+        return {
+            "dataset": self._dataset.name,
+            "split": self._dataset.split,
+            "encoder": self._encoder.spec.name,
+            "mode": str(mode),
+            "queries": len(self._dataset.queries),
+            "documents": len(self._dataset.corpus),
+            **_rounded(evaluate_run(self._dataset.qrels, run)),
+            "by_language": {},
+        }
 
-def _hybrid(dense: Ranking, lexical: Ranking, queries: list[str], encoder: "Encoder") -> Ranking:
-    weights = [dense_weight(encoder.unknown_share(query)) for query in queries]
-    return {
-        number: [id_ for id_, _ in fuse(dense[number], lexical[number], weight)]
-        for number, weight in enumerate(weights)
-    }
+    def _rankings(self, mode: Mode) -> Rankings:
+        if mode is Mode.HYBRID:
+            return self._hybrid()
+        return self._dense if mode is Mode.DENSE else self._lexical
+
+    @cached_property
+    def _dense(self) -> Rankings:
+        index = make_store(self._store, self._encoder.dim)
+        rows = self._encoder.encode_documents(self._texts, progress=self._progress)
+        index.add(np.arange(len(rows)), rows)
+        ids = index.search(self._encoder.encode_queries(self._queries), self._depth).ids
+        return [row[row != NO_ID].tolist() for row in ids]
+
+    @cached_property
+    def _lexical(self) -> Rankings:
+        with TemporaryDirectory() as folder:
+            writer = LexicalWriter(Path(folder))
+            writer.add(enumerate(self._texts))
+            writer.close()
+            index = LexicalIndex(Path(folder))
+            return [index.search(query, self._depth)[1].tolist() for query in self._queries]
+
+    def _hybrid(self) -> Rankings:
+        weights = [dense_weight(self._encoder.unknown_share(query)) for query in self._queries]
+        return [
+            [id_ for id_, _ in fuse(dense, lexical, weight)]
+            for dense, lexical, weight in zip(self._dense, self._lexical, weights, strict=True)
+        ]
 
 
 def evaluate_golden(
