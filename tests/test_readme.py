@@ -42,3 +42,10 @@ def test_every_python_block_of_the_handbook_compiles_and_imports_what_exists(pag
         compile(code, str(page), "exec")
         imports = "\n".join(line for line in code.splitlines() if re.match(r"(from|import) ", line))
         exec(imports, {})
+
+
+def test_the_figures_are_those_that_were_measured():
+    measured = (ROOT / "benchmarks/results/quality.md").read_text("utf-8")
+    tables = measured[measured.index("\n| set") :].strip()
+
+    assert f"<!-- figures -->\n{tables}\n<!-- /figures -->" in README
