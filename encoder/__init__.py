@@ -4,7 +4,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from encoder.encoder import Encoder, load_encoder
+    from encoder.encoder import Encoder, load_described, load_encoder
     from encoder.errors import MissingExtraError, ModelNotFoundError
     from encoder.model_folder import describe_encoder
     from encoder.registry import known_models
@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "load_encoder": "encoder.encoder",
+    "load_described": "encoder.encoder",
     "Encoder": "encoder.encoder",
     "EncoderSpec": "encoder.spec",
     "describe_encoder": "encoder.model_folder",
@@ -25,6 +26,7 @@ __all__ = [
     "Encoder",
     "EncoderSpec",
     "describe_encoder",
+    "load_described",
     "known_models",
     "MissingExtraError",
     "ModelNotFoundError",

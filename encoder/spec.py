@@ -12,7 +12,22 @@ RECORDED_ONLY = ("name",)
 """Fields that describe the encoder to people and change no vector."""
 
 ROLES = ("query", "document")
-POOLINGS = ("cls", "mean", "last")
+POOLINGS = (
+    "cls",
+    "mean",
+    "last",
+    "max",
+    "cls_avg",
+    "cls_max",
+    "mean_sqrt_len",
+    "weighted_mean",
+    "first_last_avg",
+    "embedding_last_mean",
+    "avg_top2",
+)
+LATER_FIELDS = {"layer": -1}
+"""Fields that came after the first version; at their default they are left out of the identity, so
+that an index built before keeps its fingerprint."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,7 +43,7 @@ class EncoderSpec:
     tokenizer: str
     """SHA-256 of the tokenizer."""
     pooling: str
-    """`cls`, `mean` or `last`."""
+    """One of `POOLINGS`, or several joined by `+`, whose vectors stand one behind the other."""
     max_tokens: int
     """Most tokens of one text, template and special tokens included."""
     dim: int
@@ -41,10 +56,13 @@ class EncoderSpec:
     """Template by role (`query`, `document`) or task; a missing one is the bare text."""
     precision: str = "float"
     """`float` for float32, float16 and bfloat16, which agree; `int8` is a precision of its own."""
+    layer: int = -1
+    """Which layer's output is pooled: 0 is what goes into the first layer, -1 the last one."""
 
     def __post_init__(self) -> None:
-        if self.pooling not in POOLINGS:
-            raise ValueError(f"Unknown pooling {self.pooling!r}. Known: {', '.join(POOLINGS)}.")
+        for pooling in split_poolings(self.pooling):
+            if pooling not in POOLINGS:
+                raise ValueError(f"Unknown pooling {pooling!r}. Known: {', '.join(POOLINGS)}.")
         if self.max_tokens < 1 or self.dim < 1:
             raise ValueError(
                 f"max_tokens and dim must be positive, got {self.max_tokens} and {self.dim}."
@@ -64,7 +82,8 @@ class EncoderSpec:
     @property
     def fingerprint(self) -> str:
         """SHA-256 over all that changes a vector; equal fingerprints give equal vectors."""
-        canonical = json.dumps(self._facts(), sort_keys=True, ensure_ascii=False)
+        facts = _without_later_defaults(self._facts())
+        canonical = json.dumps(facts, sort_keys=True, ensure_ascii=False)
         return hashlib.sha256(canonical.encode()).hexdigest()
 
     def differences(self, other: "EncoderSpec") -> list[str]:
@@ -79,17 +98,31 @@ class EncoderSpec:
     def _facts(self) -> dict[str, Any]:
         """What changes a vector of an index; a named task serves other ends and may be added."""
         roles = {role: text for role, text in self.templates.items() if role in ROLES}
-        facts = self.as_dict() | {"templates": roles}
+        facts = asdict(self) | {"templates": roles}
         return {name: value for name, value in facts.items() if name not in RECORDED_ONLY}
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
-        return asdict(self) | {"templates": dict(sorted(self.templates.items()))}
+        templates = dict(sorted(self.templates.items()))
+        return _without_later_defaults(asdict(self) | {"templates": templates})
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "EncoderSpec":
         """The inverse of `as_dict`; an unknown or missing key is a TypeError."""
         return cls(**values)
+
+
+def split_poolings(pooling: str) -> list[str]:
+    """The parts of joined poolings, in the order in which their vectors stand."""
+    return pooling.split("+")
+
+
+def _without_later_defaults(facts: dict[str, Any]) -> dict[str, Any]:
+    return {
+        name: value
+        for name, value in facts.items()
+        if name not in LATER_FIELDS or value != LATER_FIELDS[name]
+    }
 
 
 def _short(value: object) -> str:

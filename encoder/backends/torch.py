@@ -11,7 +11,7 @@ from safetensors import SafetensorError
 from transformers import AutoModel, PreTrainedModel
 from transformers.utils import logging as transformers_logging
 
-from encoder.pooling import Pooling, pool
+from encoder.pooling import needs_hidden_states, needs_word_vectors, pool
 from encoder.spec import EncoderSpec
 
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
@@ -26,6 +26,9 @@ class TorchBackend:
         self._model = model
         self._spec = spec
         self._pad_id = pad_id
+        _check_layer(spec, model.config.num_hidden_layers)
+        self._needs_layers = spec.layer != -1 or needs_hidden_states(spec.pooling)
+        self._needs_words = needs_word_vectors(spec.pooling)
         self.device = str(model.device)
         self.token_budget = TOKEN_BUDGET.get(model.device.type, TOKEN_BUDGET["cpu"])
 
@@ -62,10 +65,7 @@ class TorchBackend:
         """
         input_ids, mask = self._padded(ids)
         with torch.inference_mode():
-            # Padding stands on the right, so that absolute positions are those of a lone text.
-            output = self._model(input_ids=input_ids, attention_mask=mask, **self._no_cache())
-            vectors = pool(output.last_hidden_state, mask, Pooling(self._spec.pooling))
-            vectors = vectors[:, : self._spec.dim]
+            vectors = self._pooled(input_ids, mask)[:, : self._spec.dim]
             if self._spec.normalize:
                 vectors = torch.nn.functional.normalize(vectors, dim=1)
         if not bool(torch.isfinite(vectors).all()):
@@ -73,6 +73,30 @@ class TorchBackend:
                 f"{self._spec.name} gave values that are not finite; load it with dtype='float32'."
             )
         return vectors.cpu().numpy()
+
+    def embed_tokens(self, ids: Sequence[Sequence[int]]) -> list[NDArray[np.float32]]:
+        """The vectors of each text's own tokens, shape (tokens, width) each, not normalised."""
+        input_ids, mask = self._padded(ids)
+        with torch.inference_mode():
+            vectors = self._run(input_ids, mask)[0].float().cpu().numpy()
+        return [vectors[row, : len(tokens)].copy() for row, tokens in enumerate(ids)]
+
+    def _pooled(self, input_ids: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+        pooling = self._spec.pooling
+        vectors, hidden_states = self._run(input_ids, mask)
+        words = self._model.get_input_embeddings()(input_ids) if self._needs_words else None
+        return pool(vectors, mask, pooling, hidden_states=hidden_states, word_vectors=words)
+
+    def _run(
+        self, input_ids: torch.Tensor, mask: torch.Tensor
+    ) -> tuple[torch.Tensor, Sequence[torch.Tensor]]:
+        """The token vectors of the spec's layer, and those of every layer where they are needed."""
+        # Padding stands on the right, so that absolute positions are those of a lone text.
+        options = self._no_cache() | ({"output_hidden_states": True} if self._needs_layers else {})
+        output = self._model(input_ids=input_ids, attention_mask=mask, **options)
+        if self._spec.layer == -1:
+            return output.last_hidden_state, getattr(output, "hidden_states", None) or ()
+        return output.hidden_states[self._spec.layer], output.hidden_states
 
     def _padded(self, ids: Sequence[Sequence[int]]) -> tuple[torch.Tensor, torch.Tensor]:
         width = max(len(row) for row in ids)
@@ -86,6 +110,14 @@ class TorchBackend:
     def _no_cache(self) -> dict[str, bool]:
         # Decoders would keep keys and values that nobody asks for.
         return {"use_cache": False} if hasattr(self._model.config, "use_cache") else {}
+
+
+def _check_layer(spec: EncoderSpec, layers: int) -> None:
+    if not -layers - 1 <= spec.layer <= layers:
+        raise ValueError(
+            f"layer must be between {-layers - 1} and {layers}, the layers of {spec.name}; "
+            f"got {spec.layer}."
+        )
 
 
 def _load_model(

@@ -30,6 +30,8 @@ POOLINGS = {
     "xlm-roberta-cls": "cls",
     "qwen-last": "lasttoken",
     "mistral-last": "lasttoken",
+    "bert-max": "max",
+    "bert-joined": ["cls", "weightedmean", "mean_sqrt_len_tokens"],
 }
 
 

@@ -1,7 +1,9 @@
+import dataclasses
 import json
 import logging
 import re
 from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -9,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import encoder as package
-from encoder import load_encoder
+from encoder import Encoder, describe_encoder, load_described, load_encoder
 from encoder.model_folder import find_model_folder
 
 QUICK = settings(
@@ -97,6 +99,90 @@ def test_a_shorter_embedding_is_the_first_values_at_unit_length(
     assert (encoder.dim, got.shape) == (dim, (len(texts), dim))
     assert_close(got, full / np.linalg.norm(full, axis=1, keepdims=True))
     assert_close(got, want)
+
+
+# --- poolings that no other library's folders name, and single tokens ---
+
+
+@pytest.fixture(scope="session")
+def by_hand(model_folder):
+    """The hidden states of one text, and its bare word vectors, straight from transformers."""
+    from transformers import AutoModel, AutoTokenizer
+
+    folder = model_folder("bert-mean")
+    model = AutoModel.from_pretrained(folder).eval()
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+
+    def run(text):
+        import torch
+
+        inputs = tokenizer([text], truncation=True, max_length=48, return_tensors="pt")
+        with torch.inference_mode():
+            states = model(**inputs, output_hidden_states=True).hidden_states
+            words = model.embeddings.word_embeddings(inputs["input_ids"])
+        return [state[0].numpy() for state in states], words[0].numpy()
+
+    return run
+
+
+def reloaded(folder, tmp_path, pooling, **changes):
+    """The model as AnglE would save it, so that the folder names any pooling."""
+    folder = copied(folder, tmp_path)
+    (folder / "modules.json").unlink()
+    (folder / "config_sentence_transformers.json").unlink()
+    found = describe_encoder(str(folder))
+    spec = dataclasses.replace(found.spec, pooling=pooling, max_tokens=48, **changes)
+    return load_described(dataclasses.replace(found, spec=spec), device="cpu")
+
+
+@pytest.mark.parametrize(
+    ("pooling", "layer", "formula"),
+    [
+        ("cls_avg", -1, lambda h, _: (h[-1][0] + h[-1].mean(0)) / 2),
+        ("cls_max", -1, lambda h, _: (h[-1][0] + h[-1].max(0)) / 2),
+        ("first_last_avg", -1, lambda h, _: (h[1].mean(0) + h[2].mean(0)) / 2),
+        ("avg_top2", -1, lambda h, _: (h[1].mean(0) + h[2].mean(0)) / 2),
+        ("embedding_last_mean", -1, lambda h, words: (words.mean(0) + h[2].mean(0)) / 2),
+        ("mean", 0, lambda h, _: h[0].mean(0)),
+        ("cls", 1, lambda h, _: h[1][0]),
+        ("last", -2, lambda h, _: h[1][-1]),
+    ],
+)
+def test_other_poolings_and_layers_follow_their_formula_among_padding(
+    model_folder, tmp_path, by_hand, texts, pooling, layer, formula
+):
+    encoder = reloaded(model_folder("bert-mean"), tmp_path, pooling, layer=layer)
+    want = np.array([formula(*by_hand(text)) for text in texts])
+
+    got = encoder.encode_documents(texts)
+
+    assert_close(got, want / np.linalg.norm(want, axis=1, keepdims=True))
+
+
+@pytest.mark.parametrize("layer", [3, -4])
+def test_a_layer_that_the_model_lacks_is_refused(model_folder, tmp_path, layer):
+    with pytest.raises(ValueError, match=rf"^layer must be between -3 and 2, .*; got {layer}\.$"):
+        reloaded(model_folder("bert-mean"), tmp_path, "mean", layer=layer)
+
+
+def test_token_vectors_are_those_of_each_text_alone(model_folder, tmp_path, by_hand, texts):
+    encoder = reloaded(model_folder("bert-mean"), tmp_path, "mean")
+
+    got = encoder.encode_tokens(texts)
+
+    assert [len(rows) for rows in got] == [min(n, 48) for n in encoder.count_tokens(texts)]
+    for rows, text in zip(got, texts, strict=True):
+        assert rows.dtype == np.float32
+        assert_close(rows, by_hand(text)[0][-1])
+    assert encoder.encode_tokens([]) == []
+
+
+def test_token_vectors_are_refused_where_the_engine_has_none(small_encoder):
+    encoder = small_encoder("bert-mean")
+    engine = SimpleNamespace(device="cpu", token_budget=64)
+
+    with pytest.raises(TypeError, match="has no token vectors; load with backend='torch'"):
+        Encoder(encoder.spec, encoder._tokenizer, engine).encode_tokens(["a"])
 
 
 # --- what stands beside a text does not matter ---

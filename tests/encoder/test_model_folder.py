@@ -193,16 +193,29 @@ def test_pooling_is_read_in_the_old_and_the_new_format(make_folder, flag, mode, 
 
 
 @pytest.mark.parametrize(
+    ("pooling", "want"),
+    [
+        ({"pooling_mode_max_tokens": True}, "max"),
+        ({"pooling_mode_mean_sqrt_len_tokens": True}, "mean_sqrt_len"),
+        ({"pooling_mode_weightedmean_tokens": True}, "weighted_mean"),
+        ({"pooling_mode_mean_tokens": True, "pooling_mode_cls_token": True}, "cls+mean"),
+        ({"pooling_mode": "max"}, "max"),
+        ({"pooling_mode": "weightedmean"}, "weighted_mean"),
+        ({"pooling_mode": ["mean", "cls"]}, "mean+cls"),
+    ],
+)
+def test_joined_poolings_widen_the_embedding(make_folder, pooling, want):
+    spec = describe(make_folder("bge-m3", pooling=pooling)).spec
+
+    assert (spec.pooling, spec.dim) == (want, 16 * len(want.split("+")))
+
+
+@pytest.mark.parametrize(
     ("pooling", "named"),
     [
-        ({"pooling_mode_max_tokens": True}, "pooling_mode_max_tokens"),
-        (
-            {"pooling_mode_cls_token": True, "pooling_mode_mean_tokens": True},
-            "pooling_mode_cls_token + pooling_mode_mean_tokens",
-        ),
-        ({"pooling_mode": "max"}, "max"),
-        ({"pooling_mode": "weightedmean"}, "weightedmean"),
-        ({"pooling_mode": ["cls", "mean"]}, "cls + mean"),
+        ({"pooling_mode_median": True, "pooling_mode_cls_token": True}, "pooling_mode_median"),
+        ({"pooling_mode": ["cls", "median"]}, "median"),
+        ({"pooling_mode_cls_token": False}, "nothing"),
     ],
 )
 def test_a_pooling_that_is_not_there_is_refused_by_name(make_folder, pooling, named):
@@ -213,6 +226,32 @@ def test_a_pooling_that_is_not_there_is_refused_by_name(make_folder, pooling, na
 
     path = folder / "1_Pooling" / "config.json"
     assert str(caught.value) == f"{path} asks for the pooling {named}, which is not there yet."
+
+
+@pytest.mark.parametrize(
+    ("files", "want"),
+    [
+        ({"angle_config": {"pooling_strategy": "cls_avg"}}, "cls_avg"),
+        ({"angle_config": {"pooling_strategy": "avg"}}, "mean"),
+        ({"angle_config": {}}, "mean"),
+        ({"config": BERT | {"uniem_pooling_strategy": "last_weighted"}}, "weighted_mean"),
+        ({"config": BERT | {"uniem_pooling_strategy": "cls"}}, "cls"),
+    ],
+)
+def test_the_pooling_that_angle_or_uniem_saved_is_read(make_folder, files, want):
+    assert describe(make_folder(**files)).spec.pooling == want
+
+
+@pytest.mark.parametrize(
+    "files",
+    [
+        {"angle_config": {"pooling_strategy": "all"}},
+        {"config": BERT | {"uniem_pooling_strategy": "all"}},
+    ],
+)
+def test_a_pooling_of_angle_or_uniem_that_is_not_there_is_refused(make_folder, files):
+    with pytest.raises(ValueError, match=r"config\.json asks for the pooling all, which is not"):
+        describe(make_folder(**files))
 
 
 def test_a_pooling_without_the_instruction_is_refused(make_folder):
