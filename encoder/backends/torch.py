@@ -11,6 +11,7 @@ from safetensors import SafetensorError
 from transformers import AutoModel, PreTrainedModel
 from transformers.utils import logging as transformers_logging
 
+from encoder.head import load_head
 from encoder.pooling import needs_hidden_states, needs_word_vectors, pool
 from encoder.spec import EncoderSpec
 
@@ -22,10 +23,13 @@ TOKEN_BUDGET = {"cpu": 4096, "cuda": 65536}
 class TorchBackend:
     """A loaded model on one device."""
 
-    def __init__(self, model: PreTrainedModel, spec: EncoderSpec, pad_id: int) -> None:
+    def __init__(
+        self, model: PreTrainedModel, spec: EncoderSpec, pad_id: int, head: torch.nn.Module
+    ) -> None:
         self._model = model
         self._spec = spec
         self._pad_id = pad_id
+        self._head = head
         _check_layer(spec, model.config.num_hidden_layers)
         self._needs_layers = spec.layer != -1 or needs_hidden_states(spec.pooling)
         self._needs_words = needs_word_vectors(spec.pooling)
@@ -49,7 +53,7 @@ class TorchBackend:
             ValueError: If an argument is unknown, or the weights do not fill the model.
         """
         model = _load_model(folder, _device(device), _dtype(dtype), trust_remote_code)
-        return cls(model, spec, pad_id)
+        return cls(model, spec, pad_id, load_head(folder, spec, model.device))
 
     def embed(self, ids: Sequence[Sequence[int]]) -> NDArray[np.float32]:
         """Embed one batch.
@@ -65,7 +69,7 @@ class TorchBackend:
         """
         input_ids, mask = self._padded(ids)
         with torch.inference_mode():
-            vectors = self._pooled(input_ids, mask)[:, : self._spec.dim]
+            vectors = self._embedded(input_ids, mask)[:, : self._spec.dim]
             if self._spec.normalize:
                 vectors = torch.nn.functional.normalize(vectors, dim=1)
         if not bool(torch.isfinite(vectors).all()):
@@ -81,11 +85,12 @@ class TorchBackend:
             vectors = self._run(input_ids, mask)[0].float().cpu().numpy()
         return [vectors[row, : len(tokens)].copy() for row, tokens in enumerate(ids)]
 
-    def _pooled(self, input_ids: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+    def _embedded(self, input_ids: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
         pooling = self._spec.pooling
         vectors, hidden_states = self._run(input_ids, mask)
         words = self._model.get_input_embeddings()(input_ids) if self._needs_words else None
-        return pool(vectors, mask, pooling, hidden_states=hidden_states, word_vectors=words)
+        pooled = pool(vectors, mask, pooling, hidden_states=hidden_states, word_vectors=words)
+        return self._head(pooled)  # type: ignore[no-any-return]
 
     def _run(
         self, input_ids: torch.Tensor, mask: torch.Tensor

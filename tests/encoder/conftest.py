@@ -32,6 +32,8 @@ POOLINGS = {
     "mistral-last": "lasttoken",
     "bert-max": "max",
     "bert-joined": ["cls", "weightedmean", "mean_sqrt_len_tokens"],
+    "bert-dense": "mean",
+    "bert-projected": "cls",
 }
 
 
@@ -106,9 +108,28 @@ def _save(kind, folder):
     plain = folder.with_name("plain")
     config = _save_plain(kind, plain)
     modules = [Transformer(str(plain)), Pooling(config.hidden_size, POOLINGS[kind])]
+    modules += _head(kind)
     model = SentenceTransformer(modules=modules, prompts=PROMPTS, device="cpu")
     model.max_seq_length = MAX_TOKENS
     model.save(str(folder), create_model_card=False)
+
+
+def _head(kind):
+    """As LaBSE's or distiluse's one layer, or embeddinggemma's two and a few more."""
+    from sentence_transformers.sentence_transformer.modules import Dense, LayerNorm, Normalize
+    from torch import nn
+
+    if kind == "bert-dense":
+        return [Dense(16, 12)]
+    if kind != "bert-projected":
+        return []
+    # Scaled up, so that the layer norm's weights and the unit length in between both matter.
+    norm = LayerNorm(24)
+    nn.init.uniform_(norm.norm.weight, 0.5, 2)
+    nn.init.uniform_(norm.norm.bias)
+    first = Dense(16, 24, bias=False, activation_function=nn.Identity())
+    last = Dense(24, 20, activation_function=nn.GELU())
+    return [first, norm, Normalize(), last, Normalize()]
 
 
 def _save_plain(kind, folder):

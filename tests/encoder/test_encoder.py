@@ -101,6 +101,66 @@ def test_a_shorter_embedding_is_the_first_values_at_unit_length(
     assert_close(got, want)
 
 
+# --- layers behind the pooling ---
+
+
+@pytest.mark.parametrize("dim", [1, 7, 20])
+def test_a_projected_embedding_is_cut_before_it_gets_unit_length(
+    model_folder, reference, dim, texts
+):
+    folder = model_folder("bert-projected")
+    want = reference(folder).encode(texts, prompt_name="query", normalize_embeddings=False)[:, :dim]
+
+    got = load_encoder(str(folder), device="cpu", dim=dim).encode_queries(texts)
+
+    assert_close(got, want / np.linalg.norm(want, axis=1, keepdims=True))
+
+
+def test_weights_of_a_head_in_the_old_format_are_read(model_folder, small_encoder, tmp_path, texts):
+    import torch
+    from safetensors.torch import load_file
+
+    folder = copied(model_folder("bert-dense"), tmp_path)
+    (weights,) = folder.glob("2_*/model.safetensors")
+    torch.save(load_file(weights), weights.with_name("pytorch_model.bin"))
+    weights.unlink()
+
+    got = load_encoder(str(folder), device="cpu").encode_documents(texts)
+
+    assert_close(got, small_encoder("bert-dense").encode_documents(texts), 1e-6)
+
+
+@pytest.mark.parametrize("change", [{"out_features": 13}, {"bias": False}])
+def test_weights_of_a_head_that_are_not_its_own_are_a_sentence(model_folder, tmp_path, change):
+    folder = copied(model_folder("bert-dense"), tmp_path)
+    (config,) = folder.glob("2_*/config.json")
+    config.write_text(json.dumps(json.loads(config.read_text()) | change))
+
+    with pytest.raises(ValueError, match=r"2_.*safetensors cannot be loaded: .* state_dict"):
+        load_encoder(str(folder), device="cpu")
+
+
+def test_a_damaged_head_is_a_sentence(model_folder, tmp_path):
+    folder = copied(model_folder("bert-dense"), tmp_path)
+    (weights,) = folder.glob("2_*/model.safetensors")
+    weights.write_bytes(weights.read_bytes()[:-8])
+
+    with pytest.raises(ValueError, match=r"2_.*safetensors cannot be loaded"):
+        load_encoder(str(folder), device="cpu")
+
+
+def test_a_layer_norm_comes_before_the_cut(model_folder, tmp_path, by_hand, texts):
+    vectors = np.array([by_hand(text)[0][-1].mean(0) for text in texts], dtype=np.float64)
+    centred = vectors - vectors.mean(axis=1, keepdims=True)
+    want = (centred / np.sqrt((centred**2).mean(axis=1, keepdims=True) + 1e-5))[:, :6]
+
+    encoder = reloaded(model_folder("bert-mean"), tmp_path, "mean", layer_norm=True, dim=6)
+
+    assert_close(
+        encoder.encode_documents(texts), want / np.linalg.norm(want, axis=1, keepdims=True)
+    )
+
+
 # --- poolings that no other library's folders name, and single tokens ---
 
 

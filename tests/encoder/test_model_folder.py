@@ -269,12 +269,82 @@ def test_a_pooling_that_modules_promise_must_be_there(make_folder):
         describe(folder)
 
 
-@pytest.mark.parametrize("kind", ["Dense", "LayerNorm", "WordWeights"])
+# --- layers behind the pooling ---
+
+DENSE = {"in_features": 16, "out_features": 12, "bias": True}
+
+
+@pytest.fixture
+def make_dense_folder(make_folder):
+    def make(name="model", kind="Dense", content=b"weights", **config):
+        module = {"path": "2_Layer", "type": f"x.models.{kind}"}
+        modules = [TRANSFORMER_MODULE, POOLING_MODULE, module, NORMALIZE_MODULE]
+        folder = make_folder(name, pooling={"pooling_mode": "mean"})
+        (folder / "modules.json").write_text(json.dumps(modules))
+        (folder / "2_Layer").mkdir()
+        (folder / "2_Layer" / "config.json").write_text(json.dumps(DENSE | config))
+        (folder / "2_Layer" / "pytorch_model.bin").write_bytes(content)
+        return folder
+
+    return make
+
+
+def test_a_dense_layer_gives_the_embedding_its_width_and_counts(make_folder, make_dense_folder):
+    plain = describe(make_folder("plain", pooling={"pooling_mode": "mean"})).spec
+    dense = describe(make_dense_folder("a")).spec
+    same = describe(make_dense_folder("b")).spec
+    wider = describe(make_dense_folder("c", out_features=40), dim=40).spec
+    other = describe(make_dense_folder("d", content=b"other")).spec
+    bent = describe(make_dense_folder("e", activation_function="torch.nn.ReLU")).spec
+    norm = describe(make_dense_folder("f", kind="LayerNorm", dimension=16)).spec
+
+    assert plain.head == ""
+    assert (dense.dim, wider.dim, norm.dim) == (12, 40, 16)
+    assert dense.fingerprint == same.fingerprint
+    assert len({plain.head, dense.head, other.head, bent.head, norm.head}) == 5
+
+
+@pytest.mark.parametrize("kind", ["CNN", "WordWeights"])
 def test_a_layer_that_angler_does_not_run_is_refused_by_name(make_folder, kind):
     modules = [TRANSFORMER_MODULE, POOLING_MODULE, {"path": "2", "type": f"x.models.{kind}"}]
     folder = make_folder(modules=modules)
 
     with pytest.raises(ValueError, match=f"Transformer, Pooling, {kind}; Angler does not run"):
+        describe(folder)
+
+
+def test_a_layer_before_the_pooling_is_refused(make_folder):
+    modules = [TRANSFORMER_MODULE, {"path": "1", "type": "x.models.Dense"}, POOLING_MODULE]
+
+    with pytest.raises(ValueError, match="does not run Dense before Pooling yet"):
+        describe(make_folder(modules=modules))
+
+
+def test_modules_without_a_pooling_leave_it_to_the_registry(make_folder):
+    folder = make_folder("bge-m3", modules=[TRANSFORMER_MODULE, NORMALIZE_MODULE])
+
+    assert describe(folder).spec.pooling == "cls"
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        {"activation_function": "torch.nn.modules.activation.SiLU"},
+        {"use_residual": True},
+        {"module_input_name": "token_embeddings"},
+    ],
+)
+def test_an_unusual_dense_layer_is_refused(make_dense_folder, config):
+    with pytest.raises(ValueError, match=r"asks for a dense layer that Angler does not run yet"):
+        describe(make_dense_folder(**config))
+
+
+@pytest.mark.parametrize("file", ["config.json", "pytorch_model.bin"])
+def test_a_missing_file_of_a_dense_layer_is_named(make_dense_folder, file):
+    folder = make_dense_folder()
+    (folder / "2_Layer" / file).unlink()
+
+    with pytest.raises(ValueError, match=r"2_Layer.* (is missing or names no|holds no weights)"):
         describe(folder)
 
 

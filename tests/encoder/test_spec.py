@@ -28,6 +28,8 @@ CHANGES = {
     "templates": {"query": "query:{text}", "sts": "{text}"},
     "precision": "int8",
     "layer": 1,
+    "head": "h" * 64,
+    "layer_norm": True,
 }
 
 
