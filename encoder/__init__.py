@@ -7,7 +7,7 @@ if TYPE_CHECKING:
     from encoder.encoder import Encoder, load_described, load_encoder
     from encoder.errors import MissingExtraError, ModelNotFoundError
     from encoder.model_folder import describe_encoder
-    from encoder.registry import known_models
+    from encoder.registry import known_instructions, known_models
     from encoder.spec import EncoderSpec
 
 _HOMES = {
@@ -17,6 +17,7 @@ _HOMES = {
     "EncoderSpec": "encoder.spec",
     "describe_encoder": "encoder.model_folder",
     "known_models": "encoder.registry",
+    "known_instructions": "encoder.registry",
     "MissingExtraError": "encoder.errors",
     "ModelNotFoundError": "encoder.errors",
 }
@@ -28,6 +29,7 @@ __all__ = [
     "describe_encoder",
     "load_described",
     "known_models",
+    "known_instructions",
     "MissingExtraError",
     "ModelNotFoundError",
 ]

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from encoder.batching import plan_batches
 from encoder.model_folder import ModelDescription, describe_encoder
+from encoder.registry import ModelRow, find_row
 from encoder.spec import EncoderSpec
 from encoder.tokenizer import Tokenizer, Tokens
 
@@ -192,10 +193,20 @@ def load_encoder(
         ModelNotFoundError: If there is no such model, or no hub to ask.
         ValueError: If an argument or the model folder is wrong.
     """
+    _check_own_code(find_row(model) if model else None, trust_remote_code)
     found = describe_encoder(model, dim=dim, revision=revision, local_files_only=local_files_only)
     return load_described(
         found, device=device, backend=backend, dtype=dtype, trust_remote_code=trust_remote_code
     )
+
+
+def _check_own_code(row: ModelRow | None, trust_remote_code: bool) -> None:
+    # Without its code the library may run another architecture under the same name, unnoticed.
+    if row is not None and row.remote_code and not trust_remote_code:
+        raise ValueError(
+            f"{row.name} runs rightly only with the code that comes with it; if you trust its "
+            "authors, load it with trust_remote_code=True."
+        )
 
 
 def load_described(
@@ -216,8 +227,9 @@ def load_described(
     """
     if backend not in {"auto", "torch"}:
         raise ValueError(f"Unknown backend {backend!r}. Known: auto, torch.")
-    for guess in found.guesses:
-        log.warning(guess)
+    _check_own_code(found.row, trust_remote_code)
+    for sentence in (*found.guesses, *found.disagreements):
+        log.warning(sentence)
     tokenizer = Tokenizer.load(found.folder, trust_remote_code=trust_remote_code)
     from encoder.backends.torch import TorchBackend
 

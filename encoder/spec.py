@@ -6,12 +6,11 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from encoder.templates import PLACE, check_template
+from encoder.templates import PLACE, ROLES, check_template
 
 RECORDED_ONLY = ("name",)
 """Fields that describe the encoder to people and change no vector."""
 
-ROLES = ("query", "document")
 POOLINGS = (
     "cls",
     "mean",
@@ -53,7 +52,7 @@ class EncoderSpec:
     append_eos: bool = False
     """Whether the end-of-sequence token is added where the tokenizer leaves it out."""
     templates: Mapping[str, str] = field(default_factory=dict)
-    """Template by role (`query`, `document`) or task; a missing one is the bare text."""
+    """Template by role (`query`, `document`), task or `task/role`; without one, the bare text."""
     precision: str = "float"
     """`float` for float32, float16 and bfloat16, which agree; `int8` is a precision of its own."""
     layer: int = -1
@@ -78,10 +77,15 @@ class EncoderSpec:
         """The template of a task if one is named, else of the role."""
         if task is None:
             return self.templates.get(role, PLACE)
-        if task not in self.templates:
-            known = ", ".join(sorted(self.templates)) or "none"
+        if task not in self.tasks:
+            known = ", ".join(self.tasks) or "none"
             raise ValueError(f"{self.name} has no task {task!r}. Its tasks: {known}.")
-        return self.templates[task]
+        return self.templates.get(f"{task}/{role}", self.templates.get(task, PLACE))
+
+    @property
+    def tasks(self) -> list[str]:
+        """What `task` may be, in order."""
+        return sorted({name.partition("/")[0] for name in self.templates})
 
     @property
     def fingerprint(self) -> str:

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 PLACE = "{text}"
 """Where a template takes the text. Only the first one counts; other braces are ordinary text."""
 
+ROLES = ("query", "document")
+
 
 @dataclass(frozen=True, slots=True)
 class Filled:

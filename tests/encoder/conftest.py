@@ -34,6 +34,11 @@ POOLINGS = {
     "bert-joined": ["cls", "weightedmean", "mean_sqrt_len_tokens"],
     "bert-dense": "mean",
     "bert-projected": "cls",
+    "qwen3-last": "lasttoken",
+    "modernbert-cls": "cls",
+    "modernbert-mean": "mean",
+    "ernie-mean": "mean",
+    "xlm-roberta-mean": "mean",
 }
 
 
@@ -151,8 +156,10 @@ def _config(kind, tokenizer):
     shape = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2}
     if name == "distilbert":
         shape = {"dim": 16, "n_layers": 2, "n_heads": 2, "hidden_dim": 32}
-    if name in {"qwen", "mistral"}:
+    if name in {"qwen", "qwen3", "mistral"}:
         shape["num_key_value_heads"] = 1
+    if name == "qwen3":
+        shape["head_dim"] = 8
     classes = {
         "bert": transformers.BertConfig,
         "distilbert": transformers.DistilBertConfig,
@@ -161,6 +168,9 @@ def _config(kind, tokenizer):
         "xlm-roberta": transformers.XLMRobertaConfig,
         "qwen": transformers.Qwen2Config,
         "mistral": transformers.MistralConfig,
+        "qwen3": transformers.Qwen3Config,
+        "modernbert": transformers.ModernBertConfig,
+        "ernie": transformers.ErnieConfig,
     }
     return classes[name](
         vocab_size=len(tokenizer),
@@ -174,7 +184,7 @@ def _config(kind, tokenizer):
 
 @cache
 def _tokenizer(kind):
-    if kind.startswith(("bert", "distilbert")):
+    if kind.startswith(("bert", "distilbert", "ernie")):
         return _wordpiece()
     return _unigram() if kind.startswith("xlm") else _byte_level(is_decoder=kind.endswith("last"))
 

@@ -430,6 +430,29 @@ def test_guesses_are_logged_as_warnings(save_random_model, tmp_path, caplog):
     assert "unheard-of pools its tokens; mean is a guess" in caplog.text
 
 
+def test_a_disagreement_of_folder_and_registry_is_logged(model_folder, tmp_path, caplog):
+    folder = copied(model_folder("bert-mean"), tmp_path).rename(tmp_path / "bge-small-en")
+
+    with caplog.at_level(logging.WARNING, logger="encoder"):
+        load_encoder(str(folder), device="cpu")
+
+    assert "says pooling 'mean', the registry 'cls'; the folder is followed." in caplog.text
+
+
+@pytest.mark.parametrize("name", ["jinaai/jina-embeddings-v2-base-zh", "gte-Qwen2-7B-instruct"])
+def test_a_model_that_needs_its_own_code_says_so_before_any_download(name):
+    with pytest.raises(ValueError, match=f"{name} runs rightly only with .*trust_remote_code=True"):
+        load_encoder(name)
+
+
+def test_a_folder_of_a_model_that_needs_its_own_code_says_so(model_folder, tmp_path):
+    name = "gte-multilingual-base"
+    folder = copied(model_folder("bert-mean"), tmp_path).rename(tmp_path / name)
+
+    with pytest.raises(ValueError, match=f"{name} runs rightly only with the code"):
+        load_encoder(str(folder), device="cpu")
+
+
 def test_loading_writes_nothing_to_the_terminal(model_folder, capfd):
     load_encoder(str(model_folder("bert-cls")), device="cpu")
 

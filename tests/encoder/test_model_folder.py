@@ -120,6 +120,69 @@ def test_the_folder_comes_before_the_registry(make_folder):
     assert found.spec.templates == {"query": "Q: {text}"}
     assert found.languages == ("zh",)
     assert found.guesses == ()
+    assert found.sources == {
+        "pooling": "1_Pooling/config.json",
+        "max_tokens": "sentence_bert_config.json",
+        "dim": "config.json",
+        "templates.query": "config_sentence_transformers.json",
+    }
+
+
+def test_where_folder_and_registry_differ_a_sentence_says_which_won(make_folder):
+    folder = make_folder(
+        "bge-small-zh-v1.5",
+        pooling={"pooling_mode_mean_tokens": True},
+        sentence_bert_config={"max_seq_length": 99},
+        config_sentence_transformers={"prompts": {"query": "Q: ", "document": "D: "}},
+    )
+
+    got = describe(folder).disagreements
+
+    beginnings = [
+        "its 1_Pooling/config.json says pooling 'mean', the registry 'cls'",
+        "its sentence_bert_config.json says max_tokens 99, the registry 512",
+        "its config.json says dim 16, the registry 512",
+        "its config_sentence_transformers.json says templates.query 'Q: {text}', the registry '为",
+    ]
+    assert len(got) == len(beginnings)
+    for sentence, beginning in zip(got, beginnings, strict=True):
+        assert sentence.startswith(f"bge-small-zh-v1.5: {beginning}")
+        assert sentence.endswith("; the folder is followed.")
+
+
+def test_the_default_and_its_row_agree():
+    found = describe_encoder()
+
+    assert found.disagreements == ()
+    assert found.row.name == DEFAULT_MODEL
+    assert set(found.sources) == {"pooling", "max_tokens", "dim"}
+
+
+@pytest.mark.parametrize(
+    ("name", "why"),
+    [
+        ("BAAI/bge-reranker-base", "it is a reranker: it scores pairs of texts"),
+        ("angle-llama-7b-nli-v2", "it is a LoRA adapter for NousResearch/Llama-2-7b-hf"),
+        ("hkunlp/instructor-xl", "it is a T5 encoder that pools without the instruction"),
+        ("openai/text-embedding-3-small", "it runs behind a web service"),
+    ],
+)
+def test_a_model_that_does_not_run_yet_says_why_before_any_download(name, why):
+    with pytest.raises(ValueError, match=rf"^Angler does not run .*{name} yet: {why}\.$"):
+        describe_encoder(name)
+
+
+def test_a_folder_of_a_model_that_does_not_run_yet_says_why(make_folder):
+    with pytest.raises(ValueError, match="does not run GritLM/GritLM-7B yet: it reads both ways"):
+        describe(make_folder("GritLM-7B"))
+
+
+def test_a_model_of_another_hub_is_named_but_its_folder_is_read(make_folder):
+    name = "nlp_corom_sentence-embedding_chinese-base"
+
+    with pytest.raises(ModelNotFoundError, match=r"is only on ModelScope.*download it from http"):
+        describe_encoder(f"damo/{name}")
+    assert describe(make_folder(name)).spec.pooling == "cls"
 
 
 def test_the_registry_fills_what_the_folder_leaves_out(make_folder):
@@ -128,6 +191,9 @@ def test_the_registry_fills_what_the_folder_leaves_out(make_folder):
     assert (found.spec.pooling, found.spec.max_tokens) == ("cls", 512)
     assert found.spec.templates == {"query": "为这个句子生成表示以用于检索相关文章：{text}"}
     assert found.guesses == ()
+    assert {found.sources[fact] for fact in ("pooling", "max_tokens", "templates.query")} == {
+        "registry"
+    }
 
 
 def test_the_registry_alone_asks_for_an_end_mark(make_folder):
