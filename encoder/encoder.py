@@ -1,16 +1,18 @@
 """The encoder: texts in, one unit vector each out."""
 
 import logging
-from collections.abc import Callable, Sequence
-from typing import Protocol, runtime_checkable
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
 from encoder.batching import plan_batches
 from encoder.model_folder import ModelDescription, describe_encoder
-from encoder.registry import ModelRow, find_row
+from encoder.registry import ModelRow, find_row, known_instructions
 from encoder.spec import EncoderSpec
+from encoder.templates import CLEANERS, PLACE, ROLES, unwrap
 from encoder.tokenizer import Tokenizer, Tokens
 
 log = logging.getLogger(__name__)
@@ -54,6 +56,7 @@ class Encoder:
         """Languages that the model reads well, as far as the registry knows."""
         self._tokenizer = tokenizer
         self._backend = backend
+        self._noticed: set[str] = set()
 
     @property
     def dim(self) -> int:
@@ -95,7 +98,7 @@ class Encoder:
     def _encode(
         self, texts: Sequence[str], template: str, progress: Progress | None
     ) -> NDArray[np.float32]:
-        check_texts(texts)
+        texts = self._bare(texts, template)
         embeddings = np.empty((len(texts), self.spec.dim), dtype=np.float32)
         tokens = self._tokenizer.encode(texts, template, self.spec)
         _check_tokens(tokens)
@@ -121,8 +124,8 @@ class Encoder:
         """
         if not isinstance(self._backend, TokenBackend):
             raise TypeError("This engine has no token vectors; load with backend='torch'.")
-        check_texts(texts)
-        tokens = self._tokenizer.encode(texts, self.spec.template(role, task), self.spec)
+        template = self.spec.template(role, task)
+        tokens = self._tokenizer.encode(self._bare(texts, template), template, self.spec)
         _check_tokens(tokens)
         arrays: dict[int, NDArray[np.float32]] = {}
         for batch in plan_batches([len(item.ids) for item in tokens], self._backend.token_budget):
@@ -136,11 +139,56 @@ class Encoder:
 
     def count_tokens(self, texts: Sequence[str], *, role: str = "document") -> list[int]:
         """Tokens of each text in the role's template, special tokens included, before any cut."""
-        return self._tokenizer.count(texts, self.spec.template(role), self.spec)
+        template = self.spec.template(role)
+        return self._tokenizer.count(self._bare(texts, template), template, self.spec)
+
+    def with_templates(self, templates: Mapping[str, str] | str) -> "Encoder":
+        """The same model with other instructions: another encoder, with another fingerprint.
+
+        Args:
+            templates: Template by role or task, to be put over the encoder's own; or the name of
+                a family of `known_instructions()`, which takes their place.
+
+        Raises:
+            ValueError: If there is no such family, or a template has no place for the text.
+        """
+        spec = replace(self.spec, **_instructions(templates, self.spec))
+        return Encoder(spec, self._tokenizer, self._backend, self.languages)
+
+    def _bare(self, texts: Sequence[str], template: str) -> list[str]:
+        """The texts without an instruction that they already carry; the template puts it back."""
+        check_texts(texts)
+        bare = [unwrap(template, text) for text in texts]
+        carrying = [position for position, text in enumerate(bare) if text is not None]
+        if carrying and template not in self._noticed:
+            self._noticed.add(template)
+            log.warning(
+                "texts[%d] already carries the instruction %r, which is not put in twice; "
+                "give %s the bare text.",
+                carrying[0],
+                template,
+                self.spec.name,
+            )
+        clean = CLEANERS[self.spec.clean]
+        pairs = zip(bare, texts, strict=True)
+        return [clean(text if inner is None else inner) for inner, text in pairs]
 
     def unknown_share(self, text: str) -> float:
         """Share of the text's tokens that the encoder does not know, 0 to 1."""
         return self._tokenizer.unknown_share(text)
+
+
+def _instructions(templates: Mapping[str, str] | str, spec: EncoderSpec) -> dict[str, Any]:
+    if not isinstance(templates, str):
+        together = {**spec.templates, **templates}
+        # A role with the bare text is one without an instruction: two names for one identity.
+        empty = [role for role in ROLES if together.get(role) == PLACE]
+        return {"templates": {name: together[name] for name in together if name not in empty}}
+    if templates not in known_instructions():
+        known = ", ".join(known_instructions())
+        raise ValueError(f"Unknown instructions {templates!r}. Known: {known}.")
+    family = known_instructions()[templates]
+    return {"templates": family.templates, "clean": family.clean}
 
 
 def check_texts(texts: Sequence[str]) -> None:

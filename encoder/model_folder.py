@@ -93,6 +93,7 @@ def describe_encoder(
         templates=facts.templates,
         head=facts.modules.head_digest,
         layer_norm=row.layer_norm if row else False,
+        clean=row.family.clean if row else "",
     )
     return ModelDescription(
         folder,

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from encoder.templates import PLACE, ROLES, check_template
+from encoder.templates import CLEANERS, PLACE, ROLES, check_template
 
 RECORDED_ONLY = ("name",)
 """Fields that describe the encoder to people and change no vector."""
@@ -24,7 +24,7 @@ POOLINGS = (
     "embedding_last_mean",
     "avg_top2",
 )
-LATER_FIELDS = {"layer": -1, "head": "", "layer_norm": False}
+LATER_FIELDS = {"layer": -1, "head": "", "layer_norm": False, "clean": ""}
 """Fields that came after the first version; at their default they are left out of the identity, so
 that an index built before keeps its fingerprint."""
 
@@ -61,6 +61,8 @@ class EncoderSpec:
     """SHA-256 of the layers behind the pooling; empty where there are none."""
     layer_norm: bool = False
     """Whether the pooled vector is layer-normalised before it is cut to `dim`."""
+    clean: str = ""
+    """How a text is prepared before it is put into its template, one of `CLEANERS`."""
 
     def __post_init__(self) -> None:
         for pooling in split_poolings(self.pooling):
@@ -70,6 +72,9 @@ class EncoderSpec:
             raise ValueError(
                 f"max_tokens and dim must be positive, got {self.max_tokens} and {self.dim}."
             )
+        if self.clean not in CLEANERS:
+            known = ", ".join(repr(name) for name in CLEANERS)
+            raise ValueError(f"Unknown way to clean a text {self.clean!r}. Known: {known}.")
         for template in self.templates.values():
             check_template(template)
 

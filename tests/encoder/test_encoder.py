@@ -334,6 +334,67 @@ def test_a_task_has_its_own_instruction(model_folder, tmp_path, texts):
         encoder.encode_queries(texts, task="stx")
 
 
+def test_an_instruction_is_not_put_in_twice_and_a_warning_says_so_once(
+    small_encoder, texts, caplog
+):
+    encoder = small_encoder("bert-mean").with_templates({})
+    want = encoder.encode_queries(texts)
+    tokens = encoder.count_tokens(texts, role="query")
+    carrying = [f"query: {text}" for text in texts]
+
+    with caplog.at_level(logging.WARNING, logger="encoder"):
+        assert_close(encoder.encode_queries([texts[0], *carrying])[1:], want)
+        assert_close(encoder.encode_queries(carrying), want)
+        assert encoder.count_tokens(carrying, role="query") == tokens
+
+    assert [record.message for record in caplog.records] == [
+        "texts[1] already carries the instruction 'query: {text}', which is not put in twice; "
+        f"give {encoder.spec.name} the bare text."
+    ]
+
+
+def test_the_instruction_of_the_other_role_is_ordinary_text(small_encoder, caplog):
+    encoder = small_encoder("bert-mean").with_templates({})
+
+    got = encoder.encode_documents(["query: reset", "reset"])
+
+    assert np.abs(got[0] - got[1]).max() > 1e-3
+    assert caplog.text == ""
+
+
+def test_other_templates_make_another_encoder(small_encoder, texts):
+    encoder = small_encoder("bert-mean")
+    want = encoder.encode_documents([f"Q: {text}" for text in texts])
+
+    other = encoder.with_templates({"query": "passage: Q: {text}"})
+
+    assert_close(other.encode_queries(texts), want)
+    assert_close(other.encode_documents(texts), encoder.encode_documents(texts))
+    assert other.spec.fingerprint != encoder.spec.fingerprint
+    assert encoder.spec.template("query") == "query: {text}"
+
+
+def test_a_role_without_words_is_a_role_without_an_instruction(small_encoder, default_encoder):
+    bare = small_encoder("bert-mean").with_templates({"query": "{text}", "document": "{text}"})
+
+    assert bare.spec.templates == {}
+    assert default_encoder.with_templates({}).spec == default_encoder.spec
+
+
+def test_a_family_of_instructions_fits_any_encoder(small_encoder):
+    encoder = small_encoder("bert-mean").with_templates("prompteol")
+    words = 'This sentence : "Is it a \'cat\'." means in one word:"'
+    bare = small_encoder("bert-mean").with_templates({"query": "{text}", "document": "{text}"})
+
+    got = encoder.encode_queries([' Is it a "cat"?'])
+
+    assert_close(got, bare.encode_queries([words]))
+    with pytest.raises(ValueError, match=r"^Unknown instructions 'eol'. Known: bge-en, bge-zh, "):
+        encoder.with_templates("eol")
+    with pytest.raises(ValueError, match=r"A template must contain \{text\}, got 'x'"):
+        encoder.with_templates({"query": "x"})
+
+
 def test_counts_include_the_instruction_and_the_marks(small_encoder):
     encoder = small_encoder("bert-mean")
 

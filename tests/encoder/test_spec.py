@@ -30,6 +30,7 @@ CHANGES = {
     "layer": 1,
     "head": "h" * 64,
     "layer_norm": True,
+    "clean": "prompteol",
 }
 
 
@@ -139,6 +140,7 @@ def test_a_model_without_tasks_says_so(spec):
             {"pooling": "mean+median"},
             f"Unknown pooling 'median'. Known: {', '.join(POOLINGS)}.",
         ),
+        ({"clean": "soap"}, "Unknown way to clean a text 'soap'. Known: '', 'prompteol'."),
         ({"max_tokens": 0}, "max_tokens and dim must be positive, got 0 and 384."),
         ({"dim": -1}, "max_tokens and dim must be positive, got 256 and -1."),
         ({"templates": {"query": "query: "}}, "A template must contain {text}, got 'query: '."),
