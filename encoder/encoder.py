@@ -25,6 +25,7 @@ class Backend(Protocol):
     """An engine that runs a model."""
 
     device: str
+    engine: str
     token_budget: int
 
     def embed(self, ids: Sequence[Sequence[int]]) -> NDArray[np.float32]:
@@ -67,6 +68,11 @@ class Encoder:
     def device(self) -> str:
         """Where the model runs."""
         return self._backend.device
+
+    @property
+    def engine(self) -> str:
+        """What runs the model, and in which precision: `openvino bfloat16 on cpu`."""
+        return self._backend.engine
 
     def encode_queries(
         self, texts: Sequence[str], *, task: str | None = None
@@ -230,8 +236,9 @@ def load_encoder(
     Args:
         model: A folder, a hub id, or None for the embedded default (all-MiniLM-L6-v2).
         device: `auto` (a GPU where there is one), `cpu`, `cuda`, `cuda:1`, …
-        backend: The engine: `auto` or `torch`.
-        dtype: `auto` (float32), `float32`, `float16` or `bfloat16`.
+        backend: The engine: `torch`, `openvino` (CPU), or `auto`, the fastest one installed.
+        dtype: `float32`, `float16`, `bfloat16`, or `auto`: bfloat16 through OpenVINO where the
+            processor has instructions for it (cosines to float32 above 0.999), else float32.
         dim: Keep only the first `dim` values of each embedding (Matryoshka models).
         revision: Branch, tag or commit on the hub.
         local_files_only: Do not ask the hub.
@@ -273,18 +280,17 @@ def load_described(
     Raises:
         ValueError: If an argument or the model folder is wrong.
     """
-    if backend not in {"auto", "torch"}:
-        raise ValueError(f"Unknown backend {backend!r}. Known: auto, torch.")
     _check_own_code(found.row, trust_remote_code)
     for sentence in (*found.guesses, *found.disagreements):
         log.warning(sentence)
     tokenizer = Tokenizer.load(found.folder, trust_remote_code=trust_remote_code)
-    from encoder.backends.torch import TorchBackend
+    from encoder.backends.choice import load_backend
 
-    engine = TorchBackend.load(
+    engine = load_backend(
         found.folder,
         found.spec,
         pad_id=tokenizer.pad_id,
+        backend=backend,
         device=device,
         dtype=dtype,
         trust_remote_code=trust_remote_code,

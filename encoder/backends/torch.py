@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -26,14 +27,19 @@ class TorchBackend:
     def __init__(
         self, model: PreTrainedModel, spec: EncoderSpec, pad_id: int, head: torch.nn.Module
     ) -> None:
-        self._model = model
+        self._model: Any = model
         self._spec = spec
         self._pad_id = pad_id
         self._head = head
         _check_layer(spec, model.config.num_hidden_layers)
-        self._needs_layers = spec.layer != -1 or needs_hidden_states(spec.pooling)
         self._needs_words = needs_word_vectors(spec.pooling)
+        # Decoders would keep keys and values that nobody asks for.
+        self._options = {"use_cache": False} if hasattr(model.config, "use_cache") else {}
+        if spec.layer != -1 or needs_hidden_states(spec.pooling):
+            self._options["output_hidden_states"] = True
         self.device = str(model.device)
+        self.engine = f"torch {str(model.dtype).removeprefix('torch.')} on {self.device}"
+        """What runs the model, for people."""
         self.token_budget = TOKEN_BUDGET.get(model.device.type, TOKEN_BUDGET["cpu"])
 
     @classmethod
@@ -52,8 +58,24 @@ class TorchBackend:
         Raises:
             ValueError: If an argument is unknown, or the weights do not fill the model.
         """
-        model = _load_model(folder, _device(device), _dtype(dtype), trust_remote_code)
+        model = _load_model(folder, resolve_device(device), _dtype(dtype), trust_remote_code)
         return cls(model, spec, pad_id, load_head(folder, spec, model.device))
+
+    def compile(self, dtype: str) -> None:
+        """Run the model, which is on the CPU in float32, through OpenVINO from now on.
+
+        Raises:
+            ValueError: If OpenVINO cannot run it; then nothing has changed.
+            MissingExtraError: If OpenVINO is not installed.
+        """
+        from encoder.backends.openvino import TOKEN_BUDGET as OPENVINO_BUDGET
+        from encoder.backends.openvino import OpenVinoModel
+
+        with _silenced():
+            self._model = OpenVinoModel(self._model, dtype)
+        self._options = {}
+        self.token_budget = OPENVINO_BUDGET
+        self.engine = f"openvino {self._model.dtype} on cpu"
 
     def embed(self, ids: Sequence[Sequence[int]]) -> NDArray[np.float32]:
         """Embed one batch.
@@ -97,8 +119,7 @@ class TorchBackend:
     ) -> tuple[torch.Tensor, Sequence[torch.Tensor]]:
         """The token vectors of the spec's layer, and those of every layer where they are needed."""
         # Padding stands on the right, so that absolute positions are those of a lone text.
-        options = self._no_cache() | ({"output_hidden_states": True} if self._needs_layers else {})
-        output = self._model(input_ids=input_ids, attention_mask=mask, **options)
+        output = self._model(input_ids=input_ids, attention_mask=mask, **self._options)
         if self._spec.layer == -1:
             return output.last_hidden_state, getattr(output, "hidden_states", None) or ()
         return output.hidden_states[self._spec.layer], output.hidden_states
@@ -111,10 +132,6 @@ class TorchBackend:
             input_ids[row, : len(tokens)] = torch.tensor(tokens)
             mask[row, : len(tokens)] = 1
         return input_ids.to(self._model.device), mask.to(self._model.device)
-
-    def _no_cache(self) -> dict[str, bool]:
-        # Decoders would keep keys and values that nobody asks for.
-        return {"use_cache": False} if hasattr(self._model.config, "use_cache") else {}
 
 
 def _check_layer(spec: EncoderSpec, layers: int) -> None:
@@ -149,7 +166,8 @@ def _load_model(
     return model.to(device).eval()  # type: ignore[no-any-return]
 
 
-def _device(device: str) -> torch.device:
+def resolve_device(device: str) -> torch.device:
+    """What `auto`, `cpu`, `cuda` … stand for; ValueError if the machine has no such device."""
     if device == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:

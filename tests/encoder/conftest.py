@@ -79,7 +79,7 @@ def model_folder(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def small_encoder(model_folder):
-    return cache(lambda kind: load_encoder(str(model_folder(kind)), device="cpu"))
+    return cache(lambda kind: load_encoder(str(model_folder(kind)), device="cpu", backend="torch"))
 
 
 @pytest.fixture(scope="session")
@@ -95,7 +95,9 @@ def reference():
     def load(folder):
         from sentence_transformers import SentenceTransformer
 
-        return SentenceTransformer(str(folder), device="cpu", local_files_only=True)
+        return SentenceTransformer(
+            str(folder), device="cpu", backend="torch", local_files_only=True
+        )
 
     return load
 
@@ -114,7 +116,7 @@ def _save(kind, folder):
     config = _save_plain(kind, plain)
     modules = [Transformer(str(plain)), Pooling(config.hidden_size, POOLINGS[kind])]
     modules += _head(kind)
-    model = SentenceTransformer(modules=modules, prompts=PROMPTS, device="cpu")
+    model = SentenceTransformer(modules=modules, prompts=PROMPTS, device="cpu", backend="torch")
     model.max_seq_length = MAX_TOKENS
     model.save(str(folder), create_model_card=False)
 
