@@ -72,7 +72,8 @@ def _systems() -> dict[str, Encode]:
     }
     default = load_encoder(device="cpu")
     ours[f"Angler, default ({default.engine})"] = default
-    return {PEER: encode_by_peer} | {name: one.encode_documents for name, one in ours.items()}
+    systems: dict[str, Encode] = {PEER: encode_by_peer}
+    return systems | {name: one.encode_documents for name, one in ours.items()}
 
 
 def _rounds(systems: dict[str, Encode], texts: list[str], rounds: int) -> dict[str, list[float]]:
@@ -92,7 +93,7 @@ def _table(
     cosines: dict[str, float],
 ) -> str:
     lines = [
-        "| system | tokens/s | times the peer (least to most) | lowest cosine | one query, p50 ms |",
+        "| system | tokens/s | times the peer (range) | lowest cosine | one query, p50 ms |",
         "|---|---|---|---|---|",
     ]
     for name, seconds in bulk.items():
