@@ -4,18 +4,20 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from encoder.encoder import Encoder, load_encoder
+    from encoder.encoder import Encoder, load_described, load_encoder
     from encoder.errors import MissingExtraError, ModelNotFoundError
     from encoder.model_folder import describe_encoder
-    from encoder.registry import known_models
+    from encoder.registry import known_instructions, known_models
     from encoder.spec import EncoderSpec
 
 _HOMES = {
     "load_encoder": "encoder.encoder",
+    "load_described": "encoder.encoder",
     "Encoder": "encoder.encoder",
     "EncoderSpec": "encoder.spec",
     "describe_encoder": "encoder.model_folder",
     "known_models": "encoder.registry",
+    "known_instructions": "encoder.registry",
     "MissingExtraError": "encoder.errors",
     "ModelNotFoundError": "encoder.errors",
 }
@@ -25,7 +27,9 @@ __all__ = [
     "Encoder",
     "EncoderSpec",
     "describe_encoder",
+    "load_described",
     "known_models",
+    "known_instructions",
     "MissingExtraError",
     "ModelNotFoundError",
 ]

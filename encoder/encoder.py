@@ -1,15 +1,18 @@
 """The encoder: texts in, one unit vector each out."""
 
 import logging
-from collections.abc import Callable, Sequence
-from typing import Protocol
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
 from encoder.batching import plan_batches
-from encoder.model_folder import describe_encoder
+from encoder.model_folder import ModelDescription, describe_encoder
+from encoder.registry import ModelRow, find_row, known_instructions
 from encoder.spec import EncoderSpec
+from encoder.templates import CLEANERS, PLACE, ROLES, unwrap
 from encoder.tokenizer import Tokenizer, Tokens
 
 log = logging.getLogger(__name__)
@@ -22,10 +25,20 @@ class Backend(Protocol):
     """An engine that runs a model."""
 
     device: str
+    engine: str
     token_budget: int
 
     def embed(self, ids: Sequence[Sequence[int]]) -> NDArray[np.float32]:
         """Token ids of a batch to embeddings, shape (batch, dim)."""
+        ...
+
+
+@runtime_checkable
+class TokenBackend(Protocol):
+    """An engine that also hands out the vectors of single tokens."""
+
+    def embed_tokens(self, ids: Sequence[Sequence[int]]) -> list[NDArray[np.float32]]:
+        """Token ids of a batch to an array (tokens, width) for each text."""
         ...
 
 
@@ -44,6 +57,7 @@ class Encoder:
         """Languages that the model reads well, as far as the registry knows."""
         self._tokenizer = tokenizer
         self._backend = backend
+        self._noticed: set[str] = set()
 
     @property
     def dim(self) -> int:
@@ -54,6 +68,11 @@ class Encoder:
     def device(self) -> str:
         """Where the model runs."""
         return self._backend.device
+
+    @property
+    def engine(self) -> str:
+        """What runs the model, and in which precision: `openvino bfloat16 on cpu`."""
+        return self._backend.engine
 
     def encode_queries(
         self, texts: Sequence[str], *, task: str | None = None
@@ -85,7 +104,7 @@ class Encoder:
     def _encode(
         self, texts: Sequence[str], template: str, progress: Progress | None
     ) -> NDArray[np.float32]:
-        check_texts(texts)
+        texts = self._bare(texts, template)
         embeddings = np.empty((len(texts), self.spec.dim), dtype=np.float32)
         tokens = self._tokenizer.encode(texts, template, self.spec)
         _check_tokens(tokens)
@@ -97,17 +116,85 @@ class Encoder:
                 progress(done, len(texts))
         return embeddings
 
+    def encode_tokens(
+        self, texts: Sequence[str], *, role: str = "document", task: str | None = None
+    ) -> list[NDArray[np.float32]]:
+        """The vector of every token, before pooling; special and instruction tokens included.
+
+        Returns:
+            For each text shape (tokens, width of the model), rows not normalised.
+
+        Raises:
+            TypeError: As `encode_queries`, or if the engine has no token vectors.
+            ValueError: As `encode_queries`.
+        """
+        if not isinstance(self._backend, TokenBackend):
+            raise TypeError("This engine has no token vectors; load with backend='torch'.")
+        template = self.spec.template(role, task)
+        tokens = self._tokenizer.encode(self._bare(texts, template), template, self.spec)
+        _check_tokens(tokens)
+        arrays: dict[int, NDArray[np.float32]] = {}
+        for batch in plan_batches([len(item.ids) for item in tokens], self._backend.token_budget):
+            vectors = self._backend.embed_tokens([tokens[i].ids for i in batch])
+            arrays |= dict(zip(batch, vectors, strict=True))
+        return [arrays[position] for position in range(len(texts))]
+
     def token_spans(self, text: str) -> list[tuple[int, int]]:
         """The place of each of the text's tokens as (start, end), without special tokens."""
         return self._tokenizer.spans(text)
 
     def count_tokens(self, texts: Sequence[str], *, role: str = "document") -> list[int]:
         """Tokens of each text in the role's template, special tokens included, before any cut."""
-        return self._tokenizer.count(texts, self.spec.template(role), self.spec)
+        template = self.spec.template(role)
+        return self._tokenizer.count(self._bare(texts, template), template, self.spec)
+
+    def with_templates(self, templates: Mapping[str, str] | str) -> "Encoder":
+        """The same model with other instructions: another encoder, with another fingerprint.
+
+        Args:
+            templates: Template by role or task, to be put over the encoder's own; or the name of
+                a family of `known_instructions()`, which takes their place.
+
+        Raises:
+            ValueError: If there is no such family, or a template has no place for the text.
+        """
+        spec = replace(self.spec, **_instructions(templates, self.spec))
+        return Encoder(spec, self._tokenizer, self._backend, self.languages)
+
+    def _bare(self, texts: Sequence[str], template: str) -> list[str]:
+        """The texts without an instruction that they already carry; the template puts it back."""
+        check_texts(texts)
+        bare = [unwrap(template, text) for text in texts]
+        carrying = [position for position, text in enumerate(bare) if text is not None]
+        if carrying and template not in self._noticed:
+            self._noticed.add(template)
+            log.warning(
+                "texts[%d] already carries the instruction %r, which is not put in twice; "
+                "give %s the bare text.",
+                carrying[0],
+                template,
+                self.spec.name,
+            )
+        clean = CLEANERS[self.spec.clean]
+        pairs = zip(bare, texts, strict=True)
+        return [clean(text if inner is None else inner) for inner, text in pairs]
 
     def unknown_share(self, text: str) -> float:
         """Share of the text's tokens that the encoder does not know, 0 to 1."""
         return self._tokenizer.unknown_share(text)
+
+
+def _instructions(templates: Mapping[str, str] | str, spec: EncoderSpec) -> dict[str, Any]:
+    if not isinstance(templates, str):
+        together = {**spec.templates, **templates}
+        # A role with the bare text is one without an instruction: two names for one identity.
+        empty = [role for role in ROLES if together.get(role) == PLACE]
+        return {"templates": {name: together[name] for name in together if name not in empty}}
+    if templates not in known_instructions():
+        known = ", ".join(known_instructions())
+        raise ValueError(f"Unknown instructions {templates!r}. Known: {known}.")
+    family = known_instructions()[templates]
+    return {"templates": family.templates, "clean": family.clean}
 
 
 def check_texts(texts: Sequence[str]) -> None:
@@ -149,8 +236,9 @@ def load_encoder(
     Args:
         model: A folder, a hub id, or None for the embedded default (all-MiniLM-L6-v2).
         device: `auto` (a GPU where there is one), `cpu`, `cuda`, `cuda:1`, …
-        backend: The engine: `auto` or `torch`.
-        dtype: `auto` (float32), `float32`, `float16` or `bfloat16`.
+        backend: The engine: `torch`, `openvino` (CPU), or `auto`, the fastest one installed.
+        dtype: `float32`, `float16`, `bfloat16`, or `auto`: bfloat16 through OpenVINO where the
+            processor has instructions for it (cosines to float32 above 0.999), else float32.
         dim: Keep only the first `dim` values of each embedding (Matryoshka models).
         revision: Branch, tag or commit on the hub.
         local_files_only: Do not ask the hub.
@@ -160,18 +248,49 @@ def load_encoder(
         ModelNotFoundError: If there is no such model, or no hub to ask.
         ValueError: If an argument or the model folder is wrong.
     """
-    if backend not in {"auto", "torch"}:
-        raise ValueError(f"Unknown backend {backend!r}. Known: auto, torch.")
+    _check_own_code(find_row(model) if model else None, trust_remote_code)
     found = describe_encoder(model, dim=dim, revision=revision, local_files_only=local_files_only)
-    for guess in found.guesses:
-        log.warning(guess)
-    tokenizer = Tokenizer.load(found.folder, trust_remote_code=trust_remote_code)
-    from encoder.backends.torch import TorchBackend
+    return load_described(
+        found, device=device, backend=backend, dtype=dtype, trust_remote_code=trust_remote_code
+    )
 
-    engine = TorchBackend.load(
+
+def _check_own_code(row: ModelRow | None, trust_remote_code: bool) -> None:
+    # Without its code the library may run another architecture under the same name, unnoticed.
+    if row is not None and row.remote_code and not trust_remote_code:
+        raise ValueError(
+            f"{row.name} runs rightly only with the code that comes with it; if you trust its "
+            "authors, load it with trust_remote_code=True."
+        )
+
+
+def load_described(
+    found: ModelDescription,
+    *,
+    device: str = "auto",
+    backend: str = "auto",
+    dtype: str = "auto",
+    trust_remote_code: bool = False,
+) -> Encoder:
+    """Load what `describe_encoder` found, perhaps after the caller changed its spec.
+
+    Another pooling, layer, maximum or template is another encoder with a fingerprint of its own:
+    `replace(found, spec=replace(found.spec, pooling="cls_avg"))`. The rest is as `load_encoder`.
+
+    Raises:
+        ValueError: If an argument or the model folder is wrong.
+    """
+    _check_own_code(found.row, trust_remote_code)
+    for sentence in (*found.guesses, *found.disagreements):
+        log.warning(sentence)
+    tokenizer = Tokenizer.load(found.folder, trust_remote_code=trust_remote_code)
+    from encoder.backends.choice import load_backend
+
+    engine = load_backend(
         found.folder,
         found.spec,
         pad_id=tokenizer.pad_id,
+        backend=backend,
         device=device,
         dtype=dtype,
         trust_remote_code=trust_remote_code,

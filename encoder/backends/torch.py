@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -11,7 +12,8 @@ from safetensors import SafetensorError
 from transformers import AutoModel, PreTrainedModel
 from transformers.utils import logging as transformers_logging
 
-from encoder.pooling import Pooling, pool
+from encoder.head import load_head
+from encoder.pooling import needs_hidden_states, needs_word_vectors, pool
 from encoder.spec import EncoderSpec
 
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
@@ -22,11 +24,22 @@ TOKEN_BUDGET = {"cpu": 4096, "cuda": 65536}
 class TorchBackend:
     """A loaded model on one device."""
 
-    def __init__(self, model: PreTrainedModel, spec: EncoderSpec, pad_id: int) -> None:
-        self._model = model
+    def __init__(
+        self, model: PreTrainedModel, spec: EncoderSpec, pad_id: int, head: torch.nn.Module
+    ) -> None:
+        self._model: Any = model
         self._spec = spec
         self._pad_id = pad_id
+        self._head = head
+        _check_layer(spec, model.config.num_hidden_layers)
+        self._needs_words = needs_word_vectors(spec.pooling)
+        # Decoders would keep keys and values that nobody asks for.
+        self._options = {"use_cache": False} if hasattr(model.config, "use_cache") else {}
+        if spec.layer != -1 or needs_hidden_states(spec.pooling):
+            self._options["output_hidden_states"] = True
         self.device = str(model.device)
+        self.engine = f"torch {str(model.dtype).removeprefix('torch.')} on {self.device}"
+        """What runs the model, for people."""
         self.token_budget = TOKEN_BUDGET.get(model.device.type, TOKEN_BUDGET["cpu"])
 
     @classmethod
@@ -45,8 +58,24 @@ class TorchBackend:
         Raises:
             ValueError: If an argument is unknown, or the weights do not fill the model.
         """
-        model = _load_model(folder, _device(device), _dtype(dtype), trust_remote_code)
-        return cls(model, spec, pad_id)
+        model = _load_model(folder, resolve_device(device), _dtype(dtype), trust_remote_code)
+        return cls(model, spec, pad_id, load_head(folder, spec, model.device))
+
+    def compile(self, dtype: str) -> None:
+        """Run the model, which is on the CPU in float32, through OpenVINO from now on.
+
+        Raises:
+            ValueError: If OpenVINO cannot run it; then nothing has changed.
+            MissingExtraError: If OpenVINO is not installed.
+        """
+        from encoder.backends.openvino import TOKEN_BUDGET as OPENVINO_BUDGET
+        from encoder.backends.openvino import OpenVinoModel
+
+        with _silenced():
+            self._model = OpenVinoModel(self._model, dtype)
+        self._options = {}
+        self.token_budget = OPENVINO_BUDGET
+        self.engine = f"openvino {self._model.dtype} on cpu"
 
     def embed(self, ids: Sequence[Sequence[int]]) -> NDArray[np.float32]:
         """Embed one batch.
@@ -62,10 +91,7 @@ class TorchBackend:
         """
         input_ids, mask = self._padded(ids)
         with torch.inference_mode():
-            # Padding stands on the right, so that absolute positions are those of a lone text.
-            output = self._model(input_ids=input_ids, attention_mask=mask, **self._no_cache())
-            vectors = pool(output.last_hidden_state, mask, Pooling(self._spec.pooling))
-            vectors = vectors[:, : self._spec.dim]
+            vectors = self._embedded(input_ids, mask)[:, : self._spec.dim]
             if self._spec.normalize:
                 vectors = torch.nn.functional.normalize(vectors, dim=1)
         if not bool(torch.isfinite(vectors).all()):
@@ -73,6 +99,30 @@ class TorchBackend:
                 f"{self._spec.name} gave values that are not finite; load it with dtype='float32'."
             )
         return vectors.cpu().numpy()
+
+    def embed_tokens(self, ids: Sequence[Sequence[int]]) -> list[NDArray[np.float32]]:
+        """The vectors of each text's own tokens, shape (tokens, width) each, not normalised."""
+        input_ids, mask = self._padded(ids)
+        with torch.inference_mode():
+            vectors = self._run(input_ids, mask)[0].float().cpu().numpy()
+        return [vectors[row, : len(tokens)].copy() for row, tokens in enumerate(ids)]
+
+    def _embedded(self, input_ids: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+        pooling = self._spec.pooling
+        vectors, hidden_states = self._run(input_ids, mask)
+        words = self._model.get_input_embeddings()(input_ids) if self._needs_words else None
+        pooled = pool(vectors, mask, pooling, hidden_states=hidden_states, word_vectors=words)
+        return self._head(pooled)  # type: ignore[no-any-return]
+
+    def _run(
+        self, input_ids: torch.Tensor, mask: torch.Tensor
+    ) -> tuple[torch.Tensor, Sequence[torch.Tensor]]:
+        """The token vectors of the spec's layer, and those of every layer where they are needed."""
+        # Padding stands on the right, so that absolute positions are those of a lone text.
+        output = self._model(input_ids=input_ids, attention_mask=mask, **self._options)
+        if self._spec.layer == -1:
+            return output.last_hidden_state, getattr(output, "hidden_states", None) or ()
+        return output.hidden_states[self._spec.layer], output.hidden_states
 
     def _padded(self, ids: Sequence[Sequence[int]]) -> tuple[torch.Tensor, torch.Tensor]:
         width = max(len(row) for row in ids)
@@ -83,9 +133,13 @@ class TorchBackend:
             mask[row, : len(tokens)] = 1
         return input_ids.to(self._model.device), mask.to(self._model.device)
 
-    def _no_cache(self) -> dict[str, bool]:
-        # Decoders would keep keys and values that nobody asks for.
-        return {"use_cache": False} if hasattr(self._model.config, "use_cache") else {}
+
+def _check_layer(spec: EncoderSpec, layers: int) -> None:
+    if not -layers - 1 <= spec.layer <= layers:
+        raise ValueError(
+            f"layer must be between {-layers - 1} and {layers}, the layers of {spec.name}; "
+            f"got {spec.layer}."
+        )
 
 
 def _load_model(
@@ -112,7 +166,8 @@ def _load_model(
     return model.to(device).eval()  # type: ignore[no-any-return]
 
 
-def _device(device: str) -> torch.device:
+def resolve_device(device: str) -> torch.device:
+    """What `auto`, `cpu`, `cuda` … stand for; ValueError if the machine has no such device."""
     if device == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:

@@ -30,6 +30,15 @@ POOLINGS = {
     "xlm-roberta-cls": "cls",
     "qwen-last": "lasttoken",
     "mistral-last": "lasttoken",
+    "bert-max": "max",
+    "bert-joined": ["cls", "weightedmean", "mean_sqrt_len_tokens"],
+    "bert-dense": "mean",
+    "bert-projected": "cls",
+    "qwen3-last": "lasttoken",
+    "modernbert-cls": "cls",
+    "modernbert-mean": "mean",
+    "ernie-mean": "mean",
+    "xlm-roberta-mean": "mean",
 }
 
 
@@ -70,7 +79,7 @@ def model_folder(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def small_encoder(model_folder):
-    return cache(lambda kind: load_encoder(str(model_folder(kind)), device="cpu"))
+    return cache(lambda kind: load_encoder(str(model_folder(kind)), device="cpu", backend="torch"))
 
 
 @pytest.fixture(scope="session")
@@ -86,7 +95,9 @@ def reference():
     def load(folder):
         from sentence_transformers import SentenceTransformer
 
-        return SentenceTransformer(str(folder), device="cpu", local_files_only=True)
+        return SentenceTransformer(
+            str(folder), device="cpu", backend="torch", local_files_only=True
+        )
 
     return load
 
@@ -104,9 +115,28 @@ def _save(kind, folder):
     plain = folder.with_name("plain")
     config = _save_plain(kind, plain)
     modules = [Transformer(str(plain)), Pooling(config.hidden_size, POOLINGS[kind])]
-    model = SentenceTransformer(modules=modules, prompts=PROMPTS, device="cpu")
+    modules += _head(kind)
+    model = SentenceTransformer(modules=modules, prompts=PROMPTS, device="cpu", backend="torch")
     model.max_seq_length = MAX_TOKENS
     model.save(str(folder), create_model_card=False)
+
+
+def _head(kind):
+    """As LaBSE's or distiluse's one layer, or embeddinggemma's two and a few more."""
+    from sentence_transformers.sentence_transformer.modules import Dense, LayerNorm, Normalize
+    from torch import nn
+
+    if kind == "bert-dense":
+        return [Dense(16, 12)]
+    if kind != "bert-projected":
+        return []
+    # Scaled up, so that the layer norm's weights and the unit length in between both matter.
+    norm = LayerNorm(24)
+    nn.init.uniform_(norm.norm.weight, 0.5, 2)
+    nn.init.uniform_(norm.norm.bias)
+    first = Dense(16, 24, bias=False, activation_function=nn.Identity())
+    last = Dense(24, 20, activation_function=nn.GELU())
+    return [first, norm, Normalize(), last, Normalize()]
 
 
 def _save_plain(kind, folder):
@@ -128,8 +158,10 @@ def _config(kind, tokenizer):
     shape = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2}
     if name == "distilbert":
         shape = {"dim": 16, "n_layers": 2, "n_heads": 2, "hidden_dim": 32}
-    if name in {"qwen", "mistral"}:
+    if name in {"qwen", "qwen3", "mistral"}:
         shape["num_key_value_heads"] = 1
+    if name == "qwen3":
+        shape["head_dim"] = 8
     classes = {
         "bert": transformers.BertConfig,
         "distilbert": transformers.DistilBertConfig,
@@ -138,6 +170,9 @@ def _config(kind, tokenizer):
         "xlm-roberta": transformers.XLMRobertaConfig,
         "qwen": transformers.Qwen2Config,
         "mistral": transformers.MistralConfig,
+        "qwen3": transformers.Qwen3Config,
+        "modernbert": transformers.ModernBertConfig,
+        "ernie": transformers.ErnieConfig,
     }
     return classes[name](
         vocab_size=len(tokenizer),
@@ -151,7 +186,7 @@ def _config(kind, tokenizer):
 
 @cache
 def _tokenizer(kind):
-    if kind.startswith(("bert", "distilbert")):
+    if kind.startswith(("bert", "distilbert", "ernie")):
         return _wordpiece()
     return _unigram() if kind.startswith("xlm") else _byte_level(is_decoder=kind.endswith("last"))
 

@@ -1,7 +1,9 @@
+import dataclasses
 import json
 import logging
 import re
 from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -9,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import encoder as package
-from encoder import load_encoder
+from encoder import Encoder, describe_encoder, load_described, load_encoder
 from encoder.model_folder import find_model_folder
 
 QUICK = settings(
@@ -99,6 +101,150 @@ def test_a_shorter_embedding_is_the_first_values_at_unit_length(
     assert_close(got, want)
 
 
+# --- layers behind the pooling ---
+
+
+@pytest.mark.parametrize("dim", [1, 7, 20])
+def test_a_projected_embedding_is_cut_before_it_gets_unit_length(
+    model_folder, reference, dim, texts
+):
+    folder = model_folder("bert-projected")
+    want = reference(folder).encode(texts, prompt_name="query", normalize_embeddings=False)[:, :dim]
+
+    got = load_encoder(str(folder), device="cpu", dim=dim).encode_queries(texts)
+
+    assert_close(got, want / np.linalg.norm(want, axis=1, keepdims=True))
+
+
+def test_weights_of_a_head_in_the_old_format_are_read(model_folder, small_encoder, tmp_path, texts):
+    import torch
+    from safetensors.torch import load_file
+
+    folder = copied(model_folder("bert-dense"), tmp_path)
+    (weights,) = folder.glob("2_*/model.safetensors")
+    torch.save(load_file(weights), weights.with_name("pytorch_model.bin"))
+    weights.unlink()
+
+    got = load_encoder(str(folder), device="cpu").encode_documents(texts)
+
+    assert_close(got, small_encoder("bert-dense").encode_documents(texts), 1e-6)
+
+
+@pytest.mark.parametrize("change", [{"out_features": 13}, {"bias": False}])
+def test_weights_of_a_head_that_are_not_its_own_are_a_sentence(model_folder, tmp_path, change):
+    folder = copied(model_folder("bert-dense"), tmp_path)
+    (config,) = folder.glob("2_*/config.json")
+    config.write_text(json.dumps(json.loads(config.read_text()) | change))
+
+    with pytest.raises(ValueError, match=r"2_.*safetensors cannot be loaded: .* state_dict"):
+        load_encoder(str(folder), device="cpu")
+
+
+def test_a_damaged_head_is_a_sentence(model_folder, tmp_path):
+    folder = copied(model_folder("bert-dense"), tmp_path)
+    (weights,) = folder.glob("2_*/model.safetensors")
+    weights.write_bytes(weights.read_bytes()[:-8])
+
+    with pytest.raises(ValueError, match=r"2_.*safetensors cannot be loaded"):
+        load_encoder(str(folder), device="cpu")
+
+
+def test_a_layer_norm_comes_before_the_cut(model_folder, tmp_path, by_hand, texts):
+    vectors = np.array([by_hand(text)[0][-1].mean(0) for text in texts], dtype=np.float64)
+    centred = vectors - vectors.mean(axis=1, keepdims=True)
+    want = (centred / np.sqrt((centred**2).mean(axis=1, keepdims=True) + 1e-5))[:, :6]
+
+    encoder = reloaded(model_folder("bert-mean"), tmp_path, "mean", layer_norm=True, dim=6)
+
+    assert_close(
+        encoder.encode_documents(texts), want / np.linalg.norm(want, axis=1, keepdims=True)
+    )
+
+
+# --- poolings that no other library's folders name, and single tokens ---
+
+
+@pytest.fixture(scope="session")
+def by_hand(model_folder):
+    """The hidden states of one text, and its bare word vectors, straight from transformers."""
+    from transformers import AutoModel, AutoTokenizer
+
+    folder = model_folder("bert-mean")
+    model = AutoModel.from_pretrained(folder).eval()
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+
+    def run(text):
+        import torch
+
+        inputs = tokenizer([text], truncation=True, max_length=48, return_tensors="pt")
+        with torch.inference_mode():
+            states = model(**inputs, output_hidden_states=True).hidden_states
+            words = model.embeddings.word_embeddings(inputs["input_ids"])
+        return [state[0].numpy() for state in states], words[0].numpy()
+
+    return run
+
+
+def reloaded(folder, tmp_path, pooling, **changes):
+    """The model as AnglE would save it, so that the folder names any pooling."""
+    folder = copied(folder, tmp_path)
+    (folder / "modules.json").unlink()
+    (folder / "config_sentence_transformers.json").unlink()
+    found = describe_encoder(str(folder))
+    spec = dataclasses.replace(found.spec, pooling=pooling, max_tokens=48, **changes)
+    return load_described(dataclasses.replace(found, spec=spec), device="cpu")
+
+
+@pytest.mark.parametrize(
+    ("pooling", "layer", "formula"),
+    [
+        ("cls_avg", -1, lambda h, _: (h[-1][0] + h[-1].mean(0)) / 2),
+        ("cls_max", -1, lambda h, _: (h[-1][0] + h[-1].max(0)) / 2),
+        ("first_last_avg", -1, lambda h, _: (h[1].mean(0) + h[2].mean(0)) / 2),
+        ("avg_top2", -1, lambda h, _: (h[1].mean(0) + h[2].mean(0)) / 2),
+        ("embedding_last_mean", -1, lambda h, words: (words.mean(0) + h[2].mean(0)) / 2),
+        ("mean", 0, lambda h, _: h[0].mean(0)),
+        ("cls", 1, lambda h, _: h[1][0]),
+        ("last", -2, lambda h, _: h[1][-1]),
+    ],
+)
+def test_other_poolings_and_layers_follow_their_formula_among_padding(
+    model_folder, tmp_path, by_hand, texts, pooling, layer, formula
+):
+    encoder = reloaded(model_folder("bert-mean"), tmp_path, pooling, layer=layer)
+    want = np.array([formula(*by_hand(text)) for text in texts])
+
+    got = encoder.encode_documents(texts)
+
+    assert_close(got, want / np.linalg.norm(want, axis=1, keepdims=True))
+
+
+@pytest.mark.parametrize("layer", [3, -4])
+def test_a_layer_that_the_model_lacks_is_refused(model_folder, tmp_path, layer):
+    with pytest.raises(ValueError, match=rf"^layer must be between -3 and 2, .*; got {layer}\.$"):
+        reloaded(model_folder("bert-mean"), tmp_path, "mean", layer=layer)
+
+
+def test_token_vectors_are_those_of_each_text_alone(model_folder, tmp_path, by_hand, texts):
+    encoder = reloaded(model_folder("bert-mean"), tmp_path, "mean")
+
+    got = encoder.encode_tokens(texts)
+
+    assert [len(rows) for rows in got] == [min(n, 48) for n in encoder.count_tokens(texts)]
+    for rows, text in zip(got, texts, strict=True):
+        assert rows.dtype == np.float32
+        assert_close(rows, by_hand(text)[0][-1])
+    assert encoder.encode_tokens([]) == []
+
+
+def test_token_vectors_are_refused_where_the_engine_has_none(small_encoder):
+    encoder = small_encoder("bert-mean")
+    engine = SimpleNamespace(device="cpu", token_budget=64)
+
+    with pytest.raises(TypeError, match="has no token vectors; load with backend='torch'"):
+        Encoder(encoder.spec, encoder._tokenizer, engine).encode_tokens(["a"])
+
+
 # --- what stands beside a text does not matter ---
 
 
@@ -186,6 +332,67 @@ def test_a_task_has_its_own_instruction(model_folder, tmp_path, texts):
     assert_close(encoder.encode_documents(texts, task="sts"), want)
     with pytest.raises(ValueError, match=r"has no task 'stx'. Its tasks: query, sts\."):
         encoder.encode_queries(texts, task="stx")
+
+
+def test_an_instruction_is_not_put_in_twice_and_a_warning_says_so_once(
+    small_encoder, texts, caplog
+):
+    encoder = small_encoder("bert-mean").with_templates({})
+    want = encoder.encode_queries(texts)
+    tokens = encoder.count_tokens(texts, role="query")
+    carrying = [f"query: {text}" for text in texts]
+
+    with caplog.at_level(logging.WARNING, logger="encoder"):
+        assert_close(encoder.encode_queries([texts[0], *carrying])[1:], want)
+        assert_close(encoder.encode_queries(carrying), want)
+        assert encoder.count_tokens(carrying, role="query") == tokens
+
+    assert [record.message for record in caplog.records] == [
+        "texts[1] already carries the instruction 'query: {text}', which is not put in twice; "
+        f"give {encoder.spec.name} the bare text."
+    ]
+
+
+def test_the_instruction_of_the_other_role_is_ordinary_text(small_encoder, caplog):
+    encoder = small_encoder("bert-mean").with_templates({})
+
+    got = encoder.encode_documents(["query: reset", "reset"])
+
+    assert np.abs(got[0] - got[1]).max() > 1e-3
+    assert caplog.text == ""
+
+
+def test_other_templates_make_another_encoder(small_encoder, texts):
+    encoder = small_encoder("bert-mean")
+    want = encoder.encode_documents([f"Q: {text}" for text in texts])
+
+    other = encoder.with_templates({"query": "passage: Q: {text}"})
+
+    assert_close(other.encode_queries(texts), want)
+    assert_close(other.encode_documents(texts), encoder.encode_documents(texts))
+    assert other.spec.fingerprint != encoder.spec.fingerprint
+    assert encoder.spec.template("query") == "query: {text}"
+
+
+def test_a_role_without_words_is_a_role_without_an_instruction(small_encoder, default_encoder):
+    bare = small_encoder("bert-mean").with_templates({"query": "{text}", "document": "{text}"})
+
+    assert bare.spec.templates == {}
+    assert default_encoder.with_templates({}).spec == default_encoder.spec
+
+
+def test_a_family_of_instructions_fits_any_encoder(small_encoder):
+    encoder = small_encoder("bert-mean").with_templates("prompteol")
+    words = 'This sentence : "Is it a \'cat\'." means in one word:"'
+    bare = small_encoder("bert-mean").with_templates({"query": "{text}", "document": "{text}"})
+
+    got = encoder.encode_queries([' Is it a "cat"?'])
+
+    assert_close(got, bare.encode_queries([words]))
+    with pytest.raises(ValueError, match=r"^Unknown instructions 'eol'. Known: bge-en, bge-zh, "):
+        encoder.with_templates("eol")
+    with pytest.raises(ValueError, match=r"A template must contain \{text\}, got 'x'"):
+        encoder.with_templates({"query": "x"})
 
 
 def test_counts_include_the_instruction_and_the_marks(small_encoder):
@@ -282,6 +489,29 @@ def test_guesses_are_logged_as_warnings(save_random_model, tmp_path, caplog):
 
     assert [record.levelname for record in caplog.records] == ["WARNING"] * 2
     assert "unheard-of pools its tokens; mean is a guess" in caplog.text
+
+
+def test_a_disagreement_of_folder_and_registry_is_logged(model_folder, tmp_path, caplog):
+    folder = copied(model_folder("bert-mean"), tmp_path).rename(tmp_path / "bge-small-en")
+
+    with caplog.at_level(logging.WARNING, logger="encoder"):
+        load_encoder(str(folder), device="cpu")
+
+    assert "says pooling 'mean', the registry 'cls'; the folder is followed." in caplog.text
+
+
+@pytest.mark.parametrize("name", ["jinaai/jina-embeddings-v2-base-zh", "gte-Qwen2-7B-instruct"])
+def test_a_model_that_needs_its_own_code_says_so_before_any_download(name):
+    with pytest.raises(ValueError, match=f"{name} runs rightly only with .*trust_remote_code=True"):
+        load_encoder(name)
+
+
+def test_a_folder_of_a_model_that_needs_its_own_code_says_so(model_folder, tmp_path):
+    name = "gte-multilingual-base"
+    folder = copied(model_folder("bert-mean"), tmp_path).rename(tmp_path / name)
+
+    with pytest.raises(ValueError, match=f"{name} runs rightly only with the code"):
+        load_encoder(str(folder), device="cpu")
 
 
 def test_loading_writes_nothing_to_the_terminal(model_folder, capfd):

@@ -120,6 +120,69 @@ def test_the_folder_comes_before_the_registry(make_folder):
     assert found.spec.templates == {"query": "Q: {text}"}
     assert found.languages == ("zh",)
     assert found.guesses == ()
+    assert found.sources == {
+        "pooling": "1_Pooling/config.json",
+        "max_tokens": "sentence_bert_config.json",
+        "dim": "config.json",
+        "templates.query": "config_sentence_transformers.json",
+    }
+
+
+def test_where_folder_and_registry_differ_a_sentence_says_which_won(make_folder):
+    folder = make_folder(
+        "bge-small-zh-v1.5",
+        pooling={"pooling_mode_mean_tokens": True},
+        sentence_bert_config={"max_seq_length": 99},
+        config_sentence_transformers={"prompts": {"query": "Q: ", "document": "D: "}},
+    )
+
+    got = describe(folder).disagreements
+
+    beginnings = [
+        "its 1_Pooling/config.json says pooling 'mean', the registry 'cls'",
+        "its sentence_bert_config.json says max_tokens 99, the registry 512",
+        "its config.json says dim 16, the registry 512",
+        "its config_sentence_transformers.json says templates.query 'Q: {text}', the registry '为",
+    ]
+    assert len(got) == len(beginnings)
+    for sentence, beginning in zip(got, beginnings, strict=True):
+        assert sentence.startswith(f"bge-small-zh-v1.5: {beginning}")
+        assert sentence.endswith("; the folder is followed.")
+
+
+def test_the_default_and_its_row_agree():
+    found = describe_encoder()
+
+    assert found.disagreements == ()
+    assert found.row.name == DEFAULT_MODEL
+    assert set(found.sources) == {"pooling", "max_tokens", "dim"}
+
+
+@pytest.mark.parametrize(
+    ("name", "why"),
+    [
+        ("BAAI/bge-reranker-base", "it is a reranker: it scores pairs of texts"),
+        ("angle-llama-7b-nli-v2", "it is a LoRA adapter for NousResearch/Llama-2-7b-hf"),
+        ("hkunlp/instructor-xl", "it is a T5 encoder that pools without the instruction"),
+        ("openai/text-embedding-3-small", "it runs behind a web service"),
+    ],
+)
+def test_a_model_that_does_not_run_yet_says_why_before_any_download(name, why):
+    with pytest.raises(ValueError, match=rf"^Angler does not run .*{name} yet: {why}\.$"):
+        describe_encoder(name)
+
+
+def test_a_folder_of_a_model_that_does_not_run_yet_says_why(make_folder):
+    with pytest.raises(ValueError, match="does not run GritLM/GritLM-7B yet: it reads both ways"):
+        describe(make_folder("GritLM-7B"))
+
+
+def test_a_model_of_another_hub_is_named_but_its_folder_is_read(make_folder):
+    name = "nlp_corom_sentence-embedding_chinese-base"
+
+    with pytest.raises(ModelNotFoundError, match=r"is only on ModelScope.*download it from http"):
+        describe_encoder(f"damo/{name}")
+    assert describe(make_folder(name)).spec.pooling == "cls"
 
 
 def test_the_registry_fills_what_the_folder_leaves_out(make_folder):
@@ -128,6 +191,9 @@ def test_the_registry_fills_what_the_folder_leaves_out(make_folder):
     assert (found.spec.pooling, found.spec.max_tokens) == ("cls", 512)
     assert found.spec.templates == {"query": "为这个句子生成表示以用于检索相关文章：{text}"}
     assert found.guesses == ()
+    assert {found.sources[fact] for fact in ("pooling", "max_tokens", "templates.query")} == {
+        "registry"
+    }
 
 
 def test_the_registry_alone_asks_for_an_end_mark(make_folder):
@@ -193,16 +259,29 @@ def test_pooling_is_read_in_the_old_and_the_new_format(make_folder, flag, mode, 
 
 
 @pytest.mark.parametrize(
+    ("pooling", "want"),
+    [
+        ({"pooling_mode_max_tokens": True}, "max"),
+        ({"pooling_mode_mean_sqrt_len_tokens": True}, "mean_sqrt_len"),
+        ({"pooling_mode_weightedmean_tokens": True}, "weighted_mean"),
+        ({"pooling_mode_mean_tokens": True, "pooling_mode_cls_token": True}, "cls+mean"),
+        ({"pooling_mode": "max"}, "max"),
+        ({"pooling_mode": "weightedmean"}, "weighted_mean"),
+        ({"pooling_mode": ["mean", "cls"]}, "mean+cls"),
+    ],
+)
+def test_joined_poolings_widen_the_embedding(make_folder, pooling, want):
+    spec = describe(make_folder("bge-m3", pooling=pooling)).spec
+
+    assert (spec.pooling, spec.dim) == (want, 16 * len(want.split("+")))
+
+
+@pytest.mark.parametrize(
     ("pooling", "named"),
     [
-        ({"pooling_mode_max_tokens": True}, "pooling_mode_max_tokens"),
-        (
-            {"pooling_mode_cls_token": True, "pooling_mode_mean_tokens": True},
-            "pooling_mode_cls_token + pooling_mode_mean_tokens",
-        ),
-        ({"pooling_mode": "max"}, "max"),
-        ({"pooling_mode": "weightedmean"}, "weightedmean"),
-        ({"pooling_mode": ["cls", "mean"]}, "cls + mean"),
+        ({"pooling_mode_median": True, "pooling_mode_cls_token": True}, "pooling_mode_median"),
+        ({"pooling_mode": ["cls", "median"]}, "median"),
+        ({"pooling_mode_cls_token": False}, "nothing"),
     ],
 )
 def test_a_pooling_that_is_not_there_is_refused_by_name(make_folder, pooling, named):
@@ -213,6 +292,32 @@ def test_a_pooling_that_is_not_there_is_refused_by_name(make_folder, pooling, na
 
     path = folder / "1_Pooling" / "config.json"
     assert str(caught.value) == f"{path} asks for the pooling {named}, which is not there yet."
+
+
+@pytest.mark.parametrize(
+    ("files", "want"),
+    [
+        ({"angle_config": {"pooling_strategy": "cls_avg"}}, "cls_avg"),
+        ({"angle_config": {"pooling_strategy": "avg"}}, "mean"),
+        ({"angle_config": {}}, "mean"),
+        ({"config": BERT | {"uniem_pooling_strategy": "last_weighted"}}, "weighted_mean"),
+        ({"config": BERT | {"uniem_pooling_strategy": "cls"}}, "cls"),
+    ],
+)
+def test_the_pooling_that_angle_or_uniem_saved_is_read(make_folder, files, want):
+    assert describe(make_folder(**files)).spec.pooling == want
+
+
+@pytest.mark.parametrize(
+    "files",
+    [
+        {"angle_config": {"pooling_strategy": "all"}},
+        {"config": BERT | {"uniem_pooling_strategy": "all"}},
+    ],
+)
+def test_a_pooling_of_angle_or_uniem_that_is_not_there_is_refused(make_folder, files):
+    with pytest.raises(ValueError, match=r"config\.json asks for the pooling all, which is not"):
+        describe(make_folder(**files))
 
 
 def test_a_pooling_without_the_instruction_is_refused(make_folder):
@@ -230,12 +335,82 @@ def test_a_pooling_that_modules_promise_must_be_there(make_folder):
         describe(folder)
 
 
-@pytest.mark.parametrize("kind", ["Dense", "LayerNorm", "WordWeights"])
+# --- layers behind the pooling ---
+
+DENSE = {"in_features": 16, "out_features": 12, "bias": True}
+
+
+@pytest.fixture
+def make_dense_folder(make_folder):
+    def make(name="model", kind="Dense", content=b"weights", **config):
+        module = {"path": "2_Layer", "type": f"x.models.{kind}"}
+        modules = [TRANSFORMER_MODULE, POOLING_MODULE, module, NORMALIZE_MODULE]
+        folder = make_folder(name, pooling={"pooling_mode": "mean"})
+        (folder / "modules.json").write_text(json.dumps(modules))
+        (folder / "2_Layer").mkdir()
+        (folder / "2_Layer" / "config.json").write_text(json.dumps(DENSE | config))
+        (folder / "2_Layer" / "pytorch_model.bin").write_bytes(content)
+        return folder
+
+    return make
+
+
+def test_a_dense_layer_gives_the_embedding_its_width_and_counts(make_folder, make_dense_folder):
+    plain = describe(make_folder("plain", pooling={"pooling_mode": "mean"})).spec
+    dense = describe(make_dense_folder("a")).spec
+    same = describe(make_dense_folder("b")).spec
+    wider = describe(make_dense_folder("c", out_features=40), dim=40).spec
+    other = describe(make_dense_folder("d", content=b"other")).spec
+    bent = describe(make_dense_folder("e", activation_function="torch.nn.ReLU")).spec
+    norm = describe(make_dense_folder("f", kind="LayerNorm", dimension=16)).spec
+
+    assert plain.head == ""
+    assert (dense.dim, wider.dim, norm.dim) == (12, 40, 16)
+    assert dense.fingerprint == same.fingerprint
+    assert len({plain.head, dense.head, other.head, bent.head, norm.head}) == 5
+
+
+@pytest.mark.parametrize("kind", ["CNN", "WordWeights"])
 def test_a_layer_that_angler_does_not_run_is_refused_by_name(make_folder, kind):
     modules = [TRANSFORMER_MODULE, POOLING_MODULE, {"path": "2", "type": f"x.models.{kind}"}]
     folder = make_folder(modules=modules)
 
     with pytest.raises(ValueError, match=f"Transformer, Pooling, {kind}; Angler does not run"):
+        describe(folder)
+
+
+def test_a_layer_before_the_pooling_is_refused(make_folder):
+    modules = [TRANSFORMER_MODULE, {"path": "1", "type": "x.models.Dense"}, POOLING_MODULE]
+
+    with pytest.raises(ValueError, match="does not run Dense before Pooling yet"):
+        describe(make_folder(modules=modules))
+
+
+def test_modules_without_a_pooling_leave_it_to_the_registry(make_folder):
+    folder = make_folder("bge-m3", modules=[TRANSFORMER_MODULE, NORMALIZE_MODULE])
+
+    assert describe(folder).spec.pooling == "cls"
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        {"activation_function": "torch.nn.modules.activation.SiLU"},
+        {"use_residual": True},
+        {"module_input_name": "token_embeddings"},
+    ],
+)
+def test_an_unusual_dense_layer_is_refused(make_dense_folder, config):
+    with pytest.raises(ValueError, match=r"asks for a dense layer that Angler does not run yet"):
+        describe(make_dense_folder(**config))
+
+
+@pytest.mark.parametrize("file", ["config.json", "pytorch_model.bin"])
+def test_a_missing_file_of_a_dense_layer_is_named(make_dense_folder, file):
+    folder = make_dense_folder()
+    (folder / "2_Layer" / file).unlink()
+
+    with pytest.raises(ValueError, match=r"2_Layer.* (is missing or names no|holds no weights)"):
         describe(folder)
 
 

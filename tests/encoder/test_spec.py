@@ -4,6 +4,7 @@ import json
 import pytest
 
 from encoder import EncoderSpec
+from encoder.spec import LATER_FIELDS, POOLINGS
 
 FACTS = {
     "name": "a",
@@ -26,6 +27,10 @@ CHANGES = {
     "append_eos": True,
     "templates": {"query": "query:{text}", "sts": "{text}"},
     "precision": "int8",
+    "layer": 1,
+    "head": "h" * 64,
+    "layer_norm": True,
+    "clean": "prompteol",
 }
 
 
@@ -67,6 +72,15 @@ def test_the_fingerprint_is_the_same_in_every_version(spec):
     assert spec.fingerprint == want, "every index built before would be refused"
 
 
+def test_a_field_that_came_later_counts_only_where_it_is_not_at_its_default(spec):
+    defaults = {f.name: f.default for f in dataclasses.fields(EncoderSpec)}
+
+    assert {name: defaults[name] for name in LATER_FIELDS} == LATER_FIELDS
+    assert not LATER_FIELDS.keys() & spec.as_dict().keys(), "an older version could not read it"
+    for name in LATER_FIELDS:
+        assert dataclasses.replace(spec, **{name: CHANGES[name]}).as_dict()[name] == CHANGES[name]
+
+
 @pytest.mark.parametrize("field", CHANGES)
 def test_differences_name_the_field_and_both_values(spec, field):
     other = dataclasses.replace(spec, **{field: CHANGES[field]})
@@ -88,12 +102,13 @@ def test_differences_are_short_and_readable(spec):
 
 
 def test_a_spec_survives_json(spec):
-    text = json.dumps(spec.as_dict(), ensure_ascii=False)
+    for some in (spec, EncoderSpec(**(FACTS | CHANGES))):
+        text = json.dumps(some.as_dict(), ensure_ascii=False)
 
-    got = EncoderSpec.from_dict(json.loads(text))
+        got = EncoderSpec.from_dict(json.loads(text))
 
-    assert got == spec
-    assert got.fingerprint == spec.fingerprint
+        assert got == some
+        assert got.fingerprint == some.fingerprint
 
 
 @pytest.mark.parametrize("values", [FACTS | {"colour": 1}, {"name": "a"}])
@@ -121,7 +136,11 @@ def test_a_model_without_tasks_says_so(spec):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"pooling": "max"}, "Unknown pooling 'max'. Known: cls, mean, last."),
+        (
+            {"pooling": "mean+median"},
+            f"Unknown pooling 'median'. Known: {', '.join(POOLINGS)}.",
+        ),
+        ({"clean": "soap"}, "Unknown way to clean a text 'soap'. Known: '', 'prompteol'."),
         ({"max_tokens": 0}, "max_tokens and dim must be positive, got 0 and 384."),
         ({"dim": -1}, "max_tokens and dim must be positive, got 256 and -1."),
         ({"templates": {"query": "query: "}}, "A template must contain {text}, got 'query: '."),
