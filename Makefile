@@ -33,7 +33,7 @@ fix: $(VENV)/.ready-dev
 install: $(VENV)/.ready-dev
 
 $(VENV)/.ready-app: $(FILES)
-	@scripts/make-environment $(PYTHON) $(VENV) app,faiss
+	@scripts/make-environment $(PYTHON) $(VENV) app,faiss,openvino
 	@touch $@
 
 $(VENV)/.ready-dev: $(FILES)

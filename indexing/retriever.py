@@ -27,7 +27,11 @@ LONGEST_QUERY = 10_000
 
 
 def open_index(
-    folder: str | Path, *, encoder: "Encoder | None" = None, device: str = "auto"
+    folder: str | Path,
+    *,
+    encoder: "Encoder | None" = None,
+    device: str = "auto",
+    backend: str = "auto",
 ) -> "SearchIndex":
     """Open an index for searching.
 
@@ -36,21 +40,25 @@ def open_index(
         encoder: A loaded encoder; otherwise the one that built the index is loaded with the first
             query that needs it.
         device: Where to load it: `auto`, `cpu` or `cuda`.
+        backend: The engine that runs it, as for `load_encoder`.
 
     Raises:
         IndexNotFoundError: If there is no index in the folder.
         CorruptIndexError: If one of its files is missing or changed.
         IndexMismatchError: If `encoder` is not the one that built it.
     """
-    return SearchIndex(Path(folder), encoder, device)
+    return SearchIndex(Path(folder), encoder, device=device, backend=backend)
 
 
 class SearchIndex:
     """An index, searched by any number of threads; it stays on its generation until `refresh()`."""
 
-    def __init__(self, folder: Path, encoder: "Encoder | None", device: str) -> None:
+    def __init__(
+        self, folder: Path, encoder: "Encoder | None", *, device: str, backend: str
+    ) -> None:
         self.folder = folder
         self._device = device
+        self._backend = backend
         self._lock = Lock()
         self._encoder = encoder
         self._generation = open_current(folder)
@@ -73,7 +81,7 @@ class SearchIndex:
                 from encoder import load_encoder
 
                 built = self._generation.manifest.encoder
-                encoder = load_encoder(built.name, device=self._device)
+                encoder = load_encoder(built.name, device=self._device, backend=self._backend)
                 check_same_encoder(self.folder, built, encoder.spec)
                 self._encoder = encoder
             return self._encoder

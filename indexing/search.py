@@ -42,7 +42,8 @@ def _search(query: str, folder: str, k: int, mode: str, *, as_json: bool) -> Non
 
     if not query.strip() or k < 1:
         raise UsageError("Give a query that is not empty, and a --k of at least 1.")
-    index = open_index(folder)
+    # One query is over sooner than an engine made for many could be prepared.
+    index = open_index(folder, backend="torch")
     if mode != "lexical":
         index.encoder  # noqa: B018 - loaded here, so that took_ms is the search alone
     started = time.perf_counter()

@@ -17,6 +17,7 @@ MAY_USE = {
 }
 ONE_HOME = {
     "faiss": {"indexing/stores/faiss.py"},
+    "openvino": {"encoder/backends/openvino.py"},
     "tantivy": {"indexing/lexical.py"},
     "langchain_core": {"encoder/langchain_adapter.py", "indexing/langchain_adapters.py"},
 }

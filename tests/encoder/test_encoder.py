@@ -73,7 +73,7 @@ def test_embeddings_have_unit_length(small_encoder, kind, texts):
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
 def test_sixteen_bits_agree_with_float32(default_encoder, dtype, texts):
     want = default_encoder.encode_documents(texts)
-    encoder = load_encoder(device="cpu", dtype=dtype)
+    encoder = load_encoder(device="cpu", backend="torch", dtype=dtype)
 
     got = encoder.encode_documents(texts)
 
@@ -93,7 +93,7 @@ def test_a_shorter_embedding_is_the_first_values_at_unit_length(
         texts, prompt_name="document", truncate_dim=dim, normalize_embeddings=True
     )
 
-    encoder = load_encoder(str(folder), device="cpu", dim=dim)
+    encoder = load_encoder(str(folder), device="cpu", backend="torch", dim=dim)
     got = encoder.encode_documents(texts)
 
     assert (encoder.dim, got.shape) == (dim, (len(texts), dim))
@@ -111,7 +111,7 @@ def test_a_projected_embedding_is_cut_before_it_gets_unit_length(
     folder = model_folder("bert-projected")
     want = reference(folder).encode(texts, prompt_name="query", normalize_embeddings=False)[:, :dim]
 
-    got = load_encoder(str(folder), device="cpu", dim=dim).encode_queries(texts)
+    got = load_encoder(str(folder), device="cpu", backend="torch", dim=dim).encode_queries(texts)
 
     assert_close(got, want / np.linalg.norm(want, axis=1, keepdims=True))
 
@@ -125,7 +125,7 @@ def test_weights_of_a_head_in_the_old_format_are_read(model_folder, small_encode
     torch.save(load_file(weights), weights.with_name("pytorch_model.bin"))
     weights.unlink()
 
-    got = load_encoder(str(folder), device="cpu").encode_documents(texts)
+    got = load_encoder(str(folder), device="cpu", backend="torch").encode_documents(texts)
 
     assert_close(got, small_encoder("bert-dense").encode_documents(texts), 1e-6)
 
@@ -137,7 +137,7 @@ def test_weights_of_a_head_that_are_not_its_own_are_a_sentence(model_folder, tmp
     config.write_text(json.dumps(json.loads(config.read_text()) | change))
 
     with pytest.raises(ValueError, match=r"2_.*safetensors cannot be loaded: .* state_dict"):
-        load_encoder(str(folder), device="cpu")
+        load_encoder(str(folder), device="cpu", backend="torch")
 
 
 def test_a_damaged_head_is_a_sentence(model_folder, tmp_path):
@@ -146,7 +146,7 @@ def test_a_damaged_head_is_a_sentence(model_folder, tmp_path):
     weights.write_bytes(weights.read_bytes()[:-8])
 
     with pytest.raises(ValueError, match=r"2_.*safetensors cannot be loaded"):
-        load_encoder(str(folder), device="cpu")
+        load_encoder(str(folder), device="cpu", backend="torch")
 
 
 def test_a_layer_norm_comes_before_the_cut(model_folder, tmp_path, by_hand, texts):
@@ -325,7 +325,7 @@ def test_a_task_has_its_own_instruction(model_folder, tmp_path, texts):
     folder = copied(model_folder("bert-mean"), tmp_path)
     saved = folder / "config_sentence_transformers.json"
     saved.write_text(json.dumps({"prompts": {"query": "query: ", "sts": "alike: "}}))
-    encoder = load_encoder(str(folder), device="cpu")
+    encoder = load_encoder(str(folder), device="cpu", backend="torch")
     want = encoder.encode_documents([f"alike: {text}" for text in texts])
 
     assert_close(encoder.encode_queries(texts, task="sts"), want)
@@ -448,7 +448,7 @@ def test_a_text_without_tokens_is_named_by_position(model_folder, tmp_path):
     tokenizer["post_processor"] = None
     (folder / "tokenizer.json").write_text(json.dumps(tokenizer), "utf-8")
     (folder / "config_sentence_transformers.json").unlink()
-    encoder = load_encoder(str(folder), device="cpu")
+    encoder = load_encoder(str(folder), device="cpu", backend="torch")
 
     with pytest.raises(ValueError, match=r"^texts\[1\] has no tokens"):
         encoder.encode_documents(["a", ""])
@@ -485,7 +485,7 @@ def test_guesses_are_logged_as_warnings(save_random_model, tmp_path, caplog):
     save_random_model("bert-mean", tmp_path / "unheard-of")
 
     with caplog.at_level(logging.WARNING, logger="encoder"):
-        load_encoder(str(tmp_path / "unheard-of"), device="cpu")
+        load_encoder(str(tmp_path / "unheard-of"), device="cpu", backend="torch")
 
     assert [record.levelname for record in caplog.records] == ["WARNING"] * 2
     assert "unheard-of pools its tokens; mean is a guess" in caplog.text
@@ -495,7 +495,7 @@ def test_a_disagreement_of_folder_and_registry_is_logged(model_folder, tmp_path,
     folder = copied(model_folder("bert-mean"), tmp_path).rename(tmp_path / "bge-small-en")
 
     with caplog.at_level(logging.WARNING, logger="encoder"):
-        load_encoder(str(folder), device="cpu")
+        load_encoder(str(folder), device="cpu", backend="torch")
 
     assert "says pooling 'mean', the registry 'cls'; the folder is followed." in caplog.text
 
@@ -511,7 +511,7 @@ def test_a_folder_of_a_model_that_needs_its_own_code_says_so(model_folder, tmp_p
     folder = copied(model_folder("bert-mean"), tmp_path).rename(tmp_path / name)
 
     with pytest.raises(ValueError, match=f"{name} runs rightly only with the code"):
-        load_encoder(str(folder), device="cpu")
+        load_encoder(str(folder), device="cpu", backend="torch")
 
 
 def test_loading_writes_nothing_to_the_terminal(model_folder, capfd):
@@ -543,7 +543,7 @@ def test_weights_under_other_names_are_refused_instead_of_random(model_folder, t
     with_weights(folder, lambda weights: {f"other.{key}": weights[key] for key in weights})
 
     with pytest.raises(ValueError, match=r"are not those of its config\.json: \d+ are missing"):
-        load_encoder(str(folder), device="cpu")
+        load_encoder(str(folder), device="cpu", backend="torch")
 
 
 def test_a_missing_pooler_is_no_loss(model_folder, small_encoder, tmp_path, texts):
@@ -552,7 +552,7 @@ def test_a_missing_pooler_is_no_loss(model_folder, small_encoder, tmp_path, text
         folder, lambda weights: {key: weights[key] for key in weights if "pooler" not in key}
     )
 
-    got = load_encoder(str(folder), device="cpu").encode_documents(texts)
+    got = load_encoder(str(folder), device="cpu", backend="torch").encode_documents(texts)
 
     assert_close(got, small_encoder("bert-mean").encode_documents(texts), 1e-6)
 
@@ -565,7 +565,7 @@ def test_damaged_weights_are_a_sentence(model_folder, tmp_path):
     with pytest.raises(
         ValueError, match=f"^The model in {re.escape(str(folder))} cannot be loaded"
     ):
-        load_encoder(str(folder), device="cpu")
+        load_encoder(str(folder), device="cpu", backend="torch")
 
 
 def test_values_that_are_not_finite_are_an_error(model_folder, tmp_path):
@@ -573,7 +573,7 @@ def test_values_that_are_not_finite_are_an_error(model_folder, tmp_path):
     with_weights(folder, lambda weights: {key: weights[key] * float("nan") for key in weights})
 
     with pytest.raises(ArithmeticError, match="not finite; load it with dtype='float32'"):
-        load_encoder(str(folder), device="cpu").encode_documents(["a"])
+        load_encoder(str(folder), device="cpu", backend="torch").encode_documents(["a"])
 
 
 def test_a_model_without_fused_attention_runs_as_well(model_folder, small_encoder, texts):
@@ -591,7 +591,7 @@ def test_code_that_comes_with_a_model_is_not_run_unasked(model_folder, tmp_path)
     (folder / "own.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')")
 
     with pytest.raises(ValueError, match="trust_remote_code"):
-        load_encoder(str(folder), device="cpu")
+        load_encoder(str(folder), device="cpu", backend="torch")
 
     assert not (tmp_path / "ran").exists()
 
