@@ -58,6 +58,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def _add_loading(command: argparse.ArgumentParser) -> None:
     command.add_argument("--device", metavar="D", default="auto", help="auto, cpu, cuda, cuda:1, …")
+    command.add_argument("--backend", metavar="B", default="auto", help="engine: auto, torch, …")
     command.add_argument("--dtype", metavar="T", default="auto", help="float32, float16, bfloat16")
     command.add_argument("--dim", metavar="N", type=int, help="keep the first N values only")
     command.add_argument("--revision", metavar="R", help="branch, tag or commit on the hub")
@@ -215,6 +216,7 @@ def _loaded(arguments: argparse.Namespace) -> "Encoder":
     return load_encoder(
         arguments.model,
         device=arguments.device,
+        backend=arguments.backend,
         dtype=arguments.dtype,
         dim=arguments.dim,
         revision=arguments.revision,

@@ -111,7 +111,8 @@ def test_a_projected_embedding_is_cut_before_it_gets_unit_length(
     folder = model_folder("bert-projected")
     want = reference(folder).encode(texts, prompt_name="query", normalize_embeddings=False)[:, :dim]
 
-    got = load_encoder(str(folder), device="cpu", dim=dim).encode_queries(texts)
+    encoder = load_encoder(str(folder), device="cpu", backend="torch", dim=dim)
+    got = encoder.encode_queries(texts)
 
     assert_close(got, want / np.linalg.norm(want, axis=1, keepdims=True))
 
@@ -125,7 +126,7 @@ def test_weights_of_a_head_in_the_old_format_are_read(model_folder, small_encode
     torch.save(load_file(weights), weights.with_name("pytorch_model.bin"))
     weights.unlink()
 
-    got = load_encoder(str(folder), device="cpu").encode_documents(texts)
+    got = load_encoder(str(folder), device="cpu", backend="torch").encode_documents(texts)
 
     assert_close(got, small_encoder("bert-dense").encode_documents(texts), 1e-6)
 
@@ -192,7 +193,8 @@ def reloaded(folder, tmp_path, pooling, **changes):
     (folder / "config_sentence_transformers.json").unlink()
     found = describe_encoder(str(folder))
     spec = dataclasses.replace(found.spec, pooling=pooling, max_tokens=48, **changes)
-    return load_described(dataclasses.replace(found, spec=spec), device="cpu")
+    found = dataclasses.replace(found, spec=spec)
+    return load_described(found, device="cpu", backend="torch")
 
 
 @pytest.mark.parametrize(

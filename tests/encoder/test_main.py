@@ -100,9 +100,8 @@ def test_encode_writes_one_row_for_each_line(
     out = tmp_path / "x.npy"
     encode = {"query": encoder.encode_queries, "document": encoder.encode_documents}[role]
 
-    code, printed, err = call(
-        "encode", lines, "--out", out, "--model", encoder.spec.name, "--role", role, "--json"
-    )
+    options = ("--model", encoder.spec.name, "--backend", "torch", "--role", role, "--json")
+    code, printed, err = call("encode", lines, "--out", out, *options)
 
     assert (code, err) == (0, "")
     got = np.load(out, allow_pickle=False)
@@ -152,6 +151,7 @@ def test_selftest_passes_and_says_so(call, model_folder):
         (["encode", "-", "--out", "none/x.npy"], 2, "error: There is no folder none to write"),
         (["encode", "-", "--out", "x", "--dim", "0"], 1, "error: dim must be between 1 and 384"),
         (["selftest", "--device", "gpu"], 1, "error: Unknown device 'gpu'."),
+        (["selftest", "--backend", "onnx"], 1, "error: Unknown backend 'onnx'."),
         (["selftest", "GritLM-7B"], 1, "error: Angler does not run GritLM/GritLM-7B yet"),
     ],
 )
