@@ -257,7 +257,7 @@ def load_encoder(
 
 def _check_own_code(row: ModelRow | None, trust_remote_code: bool) -> None:
     # Without its code the library may run another architecture under the same name, unnoticed.
-    if row is not None and row.remote_code and not trust_remote_code:
+    if row is not None and row.remote_code and not (trust_remote_code or row.not_yet):
         raise ValueError(
             f"{row.name} runs rightly only with the code that comes with it; if you trust its "
             "authors, load it with trust_remote_code=True."

@@ -142,6 +142,10 @@ class FolderFacts:
 
 def _read_config(folder: Path) -> dict[str, Any]:
     config = read_object(folder / "config.json")
+    adapter = read_object(folder / "adapter_config.json")
+    if adapter and not config:
+        base = adapter.get("base_model_name_or_path") or "another model"
+        raise ValueError(f"{folder} holds an adapter for {base}, which Angler does not run yet.")
     if not config:
         raise ValueError(f"{folder} is no model folder: it holds no config.json.")
     if config.get("is_encoder_decoder"):

@@ -31,7 +31,7 @@ class Tokenizer:
         self._backend = backend
         self.pad_id = pad_id
         self._unknown_id = unknown_id
-        self._eos_id = eos_id
+        self.eos_id = eos_id
 
     @classmethod
     def load(cls, folder: Path, *, trust_remote_code: bool = False) -> "Tokenizer":
@@ -86,9 +86,9 @@ class Tokenizer:
 
     def _missing_end(self, ids: Sequence[int], spec: EncoderSpec) -> list[int]:
         """The end-of-sequence token, where the model wants one that the tokenizer left out."""
-        if not spec.append_eos or self._eos_id is None or (ids and ids[-1] == self._eos_id):
+        if not spec.append_eos or self.eos_id is None or (ids and ids[-1] == self.eos_id):
             return []
-        return [self._eos_id]
+        return [self.eos_id]
 
     def spans(self, text: str) -> list[tuple[int, int]]:
         """The place of each token in the text as (start, end), without special tokens."""

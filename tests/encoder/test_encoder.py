@@ -111,7 +111,8 @@ def test_a_projected_embedding_is_cut_before_it_gets_unit_length(
     folder = model_folder("bert-projected")
     want = reference(folder).encode(texts, prompt_name="query", normalize_embeddings=False)[:, :dim]
 
-    got = load_encoder(str(folder), device="cpu", backend="torch", dim=dim).encode_queries(texts)
+    encoder = load_encoder(str(folder), device="cpu", backend="torch", dim=dim)
+    got = encoder.encode_queries(texts)
 
     assert_close(got, want / np.linalg.norm(want, axis=1, keepdims=True))
 
@@ -192,7 +193,8 @@ def reloaded(folder, tmp_path, pooling, **changes):
     (folder / "config_sentence_transformers.json").unlink()
     found = describe_encoder(str(folder))
     spec = dataclasses.replace(found.spec, pooling=pooling, max_tokens=48, **changes)
-    return load_described(dataclasses.replace(found, spec=spec), device="cpu")
+    found = dataclasses.replace(found, spec=spec)
+    return load_described(found, device="cpu", backend="torch")
 
 
 @pytest.mark.parametrize(
@@ -464,7 +466,7 @@ def test_a_text_without_tokens_is_named_by_position(model_folder, tmp_path):
             "Device 'cuda:99' was asked for, but this machine has no such GPU.",
         ),
         ({"dtype": "int8"}, "Unknown dtype 'int8'. Known: auto, float32, float16, bfloat16."),
-        ({"backend": "onnx"}, "Unknown backend 'onnx'. Known: auto, torch."),
+        ({"backend": "onnx"}, "Unknown backend 'onnx'. Known: auto, torch, openvino."),
     ],
 )
 def test_an_unknown_option_is_refused_in_a_sentence(model_folder, options, message):

@@ -629,6 +629,14 @@ def test_another_kind_of_model_is_refused(make_folder, config, message):
         describe(make_folder(config=config))
 
 
+def test_an_adapter_without_its_base_is_refused_by_name(make_folder):
+    folder = make_folder(adapter_config={"base_model_name_or_path": "NousResearch/Llama-2-7b-hf"})
+    (folder / "config.json").unlink()
+
+    with pytest.raises(ValueError, match="holds an adapter for NousResearch/Llama-2-7b-hf, which"):
+        describe(folder)
+
+
 @pytest.mark.parametrize("name", ["./nowhere", "/nowhere/at/all", "~/no-such-model", "a/b/c"])
 def test_a_path_that_is_no_folder_is_not_looked_up_in_the_hub(name):
     with pytest.raises(ModelNotFoundError, match=f"^No folder {name}. Give a model's folder or"):

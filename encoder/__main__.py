@@ -1,0 +1,229 @@
+"""`python -m encoder`: lists, shows, runs and tests encoders."""
+
+import argparse
+import json
+import logging
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
+
+if TYPE_CHECKING:
+    from encoder.encoder import Encoder, Progress
+    from encoder.registry import ModelRow
+
+DONE, FAILED, WRONG_CALL, INTERRUPTED = 0, 1, 2, 130
+PROG = "python -m encoder"
+DEFAULT = "default: the embedded all-MiniLM-L6-v2"
+
+
+class UsageError(Exception):
+    """The call was wrong."""
+
+
+class _Parser(argparse.ArgumentParser):
+    """Complains in one sentence, without the usage text."""
+
+    def error(self, message: str) -> NoReturn:
+        print(f"{self.prog}: {message}. See {self.prog} --help.", file=sys.stderr)
+        sys.exit(WRONG_CALL)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(prog=PROG, description="List, show, run and test encoders.")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+
+    listing = commands.add_parser("list", help="the models that Angler has facts about")
+    listing.set_defaults(run=_list)
+    showing = commands.add_parser("show", help="every fact of a model and where it came from")
+    showing.add_argument("model", metavar="MODEL", help="folder or hub id")
+    showing.set_defaults(run=_show)
+    encoding = commands.add_parser("encode", help="a file, one text per line, to a .npy array")
+    encoding.add_argument("file", metavar="FILE", help="UTF-8 text, or - for stdin")
+    encoding.add_argument("--out", metavar="X.npy", required=True, help="float32, one row a line")
+    encoding.add_argument("--model", metavar="MODEL", help=f"folder or hub id ({DEFAULT})")
+    encoding.add_argument("--role", choices=("document", "query"), default="document")
+    encoding.add_argument("--task", metavar="T", help="one of the model's tasks")
+    encoding.set_defaults(run=_encode)
+    testing = commands.add_parser("selftest", help="prove that a model is run as it should be")
+    testing.add_argument("model", metavar="MODEL", nargs="?", help=f"folder or hub id ({DEFAULT})")
+    testing.set_defaults(run=_selftest)
+
+    for command in (encoding, testing):
+        _add_loading(command)
+    for command in (listing, showing, encoding, testing):
+        command.add_argument("--json", action="store_true", help="print one JSON object")
+    return parser
+
+
+def _add_loading(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--device", metavar="D", default="auto", help="auto, cpu, cuda, cuda:1, …")
+    command.add_argument("--backend", metavar="B", default="auto", help="engine: auto, torch, …")
+    command.add_argument("--dtype", metavar="T", default="auto", help="float32, float16, bfloat16")
+    command.add_argument("--dim", metavar="N", type=int, help="keep the first N values only")
+    command.add_argument("--revision", metavar="R", help="branch, tag or commit on the hub")
+    command.add_argument("--local-files-only", action="store_true", help="do not ask the hub")
+    command.add_argument("--trust-remote-code", action="store_true", help="run the model's code")
+
+
+def main() -> NoReturn:
+    """Parse, run, and turn errors that we know into one sentence on stderr."""
+    arguments = _parser().parse_args()
+    logging.basicConfig(format="%(levelname)s: %(message)s", stream=sys.stderr)
+    from encoder.errors import ModelNotFoundError
+
+    try:
+        code = arguments.run(arguments)
+        sys.stdout.flush()
+    except KeyboardInterrupt:
+        _complain("Stopped. Nothing was written.")
+        sys.exit(INTERRUPTED)
+    except BrokenPipeError:  # the reader of our output went away, as `head` does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(DONE)
+    except (UsageError, ModelNotFoundError) as error:
+        _complain(str(error))
+        sys.exit(WRONG_CALL)
+    except (OSError, ValueError, ArithmeticError, ImportError) as error:
+        _complain(str(error))
+        sys.exit(FAILED)
+    sys.exit(code)
+
+
+def _complain(sentence: str) -> None:
+    print(f"error: {' '.join(sentence.split())}", file=sys.stderr)
+
+
+def _print_json(value: dict[str, Any]) -> None:
+    print(json.dumps(value, ensure_ascii=False))
+
+
+def _list(arguments: argparse.Namespace) -> int:
+    from encoder.registry import find_row, known_models
+
+    rows = [row for name in known_models() if (row := find_row(name))]
+    if arguments.json:
+        _print_json({"models": [_without_family(row) for row in rows]})
+        return DONE
+    for row in rows:
+        state = f"not yet: {row.not_yet}" if row.not_yet else row.checked
+        state = "with --trust-remote-code" if row.remote_code and not row.not_yet else state
+        sizes = f"{row.dim:>5} {row.max_tokens:>6} {row.pooling:<8} {'+'.join(row.languages):<19}"
+        print(f"{row.name:<58} {sizes} {state}")
+    return DONE
+
+
+def _without_family(row: "ModelRow") -> dict[str, Any]:
+    return {name: value for name, value in vars(row).items() if name != "family"}
+
+
+def _show(arguments: argparse.Namespace) -> int:
+    from encoder.show import show
+
+    shown = show(arguments.model)
+    if arguments.json:
+        facts = {fact.name: {"value": fact.value, "from": fact.source} for fact in shown.facts}
+        _print_json({"model": shown.model, "facts": facts, "warnings": shown.warnings})
+        return DONE
+    print(shown.model)
+    for fact in shown.facts:
+        print(f"  {fact.name:<22} {json.dumps(fact.value, ensure_ascii=False)}  [{fact.source}]")
+    for warning in shown.warnings:
+        print(f"  {warning}")
+    return DONE
+
+
+def _encode(arguments: argparse.Namespace) -> int:
+    import time
+
+    out = Path(arguments.out)
+    if not out.parent.is_dir():
+        raise UsageError(f"There is no folder {out.parent} to write {out.name} to.")
+    texts = _lines(arguments.file)
+    encoder = _loaded(arguments)
+    start = time.perf_counter()
+    if arguments.role == "query":
+        embeddings = encoder.encode_queries(texts, task=arguments.task)
+    else:
+        embeddings = encoder.encode_documents(texts, task=arguments.task, progress=_progress())
+    seconds = time.perf_counter() - start
+    _save(embeddings, out)
+    if arguments.json:
+        facts = {"texts": len(texts), "dim": encoder.dim, "encoder": encoder.spec.name}
+        facts |= {"fingerprint": encoder.spec.fingerprint, "seconds": round(seconds, 3)}
+        _print_json({"file": arguments.file, "out": arguments.out} | facts)
+    else:
+        print(f"{len(texts)} texts, {encoder.dim} dimensions, {seconds:.1f} s: {arguments.out}")
+    return DONE
+
+
+def _lines(file: str) -> list[str]:
+    if file != "-" and not Path(file).is_file():
+        raise UsageError(f"There is no file {file}.")
+    content = sys.stdin.buffer.read() if file == "-" else Path(file).read_bytes()
+    try:
+        # Only a line feed ends a line: a text may hold other separators of Unicode's.
+        lines = content.decode("utf-8-sig").split("\n")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{file} is not UTF-8 ({error.reason} at byte {error.start}).") from error
+    if lines[-1] == "":
+        lines.pop()
+    return [line.removesuffix("\r") for line in lines]
+
+
+def _save(embeddings: Any, path: Path) -> None:  # noqa: ANN401 - numpy is loaded late
+    import numpy as np
+
+    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        with unfinished.open("wb") as file:
+            np.save(file, embeddings, allow_pickle=False)
+        unfinished.replace(path)
+    finally:
+        unfinished.unlink(missing_ok=True)
+
+
+def _progress() -> "Progress | None":
+    if not sys.stderr.isatty():
+        return None
+
+    def show(done: int, total: int) -> None:
+        print(f"\r{done}/{total} texts", end="\n" if done == total else "", file=sys.stderr)
+
+    return show
+
+
+def _selftest(arguments: argparse.Namespace) -> int:
+    from encoder.selftest import selftest
+
+    encoder = _loaded(arguments)
+    checks = selftest(encoder)
+    passed = all(check.passed for check in checks)
+    if arguments.json:
+        _print_json(
+            {"model": encoder.spec.name, "passed": passed, "checks": [vars(c) for c in checks]}
+        )
+    else:
+        print(encoder.spec.name)
+        for check in checks:
+            print(f"  {'passed' if check.passed else 'FAILED'}  {check.name:<17} {check.detail}")
+    return DONE if passed else FAILED
+
+
+def _loaded(arguments: argparse.Namespace) -> "Encoder":
+    from encoder.encoder import load_encoder
+
+    return load_encoder(
+        arguments.model,
+        device=arguments.device,
+        backend=arguments.backend,
+        dtype=arguments.dtype,
+        dim=arguments.dim,
+        revision=arguments.revision,
+        local_files_only=arguments.local_files_only,
+        trust_remote_code=arguments.trust_remote_code,
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,204 @@
+"""The commands as a user types them: output, exit codes, one clear sentence for bad input."""
+
+import io
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from encoder import __main__ as command
+from encoder import known_models
+
+ROOT = Path(__file__).parent.parent.parent
+
+
+@pytest.fixture
+def call(monkeypatch, capsys):
+    """Call the command in this process; gives (exit code, stdout, stderr)."""
+
+    def call(*arguments):
+        monkeypatch.setattr(sys, "argv", ["encoder", *map(str, arguments)])
+        capsys.readouterr()  # what the fixtures' libraries wrote
+        with pytest.raises(SystemExit) as stopped:
+            command.main()
+        out, err = capsys.readouterr()
+        return stopped.value.code or 0, out, err
+
+    return call
+
+
+@pytest.fixture
+def lines(tmp_path):
+    path = tmp_path / "texts.txt"
+    path.write_bytes("reset my password\r\n怎么重置密码？\n\nsplit\u2028not here\n".encode())
+    return path
+
+
+TEXTS = ["reset my password", "怎么重置密码？", "", "split\u2028not here"]
+
+
+def test_list_names_every_model_and_whether_it_runs(call):
+    code, out, err = call("list")
+
+    assert (code, err) == (0, "")
+    assert [line.split()[0] for line in out.splitlines()] == known_models()
+    (reranker,) = [line for line in out.splitlines() if "bge-reranker-v2-m3" in line]
+    assert reranker.endswith("not yet: it is a reranker: it scores pairs of texts")
+
+
+def test_list_gives_one_json_object(call):
+    models = json.loads(call("list", "--json")[1])["models"]
+
+    assert [model["name"] for model in models] == known_models()
+    assert models[0].keys() >= {"dim", "max_tokens", "pooling", "languages", "checked", "source"}
+
+
+def test_show_says_where_each_fact_came_from(call, model_folder):
+    code, out, _ = call("show", model_folder("bert-cls"))
+
+    assert code == 0
+    assert '  pooling                "cls"  [1_Pooling/config.json]\n' in out
+    assert '  templates.query        "query: {text}"  [config_sentence_transformers.json]\n' in out
+    assert "  append_eos             false  [default]\n" in out
+
+
+def test_show_gives_one_json_object_with_guesses(call, save_random_model, tmp_path):
+    save_random_model("bert-mean", tmp_path / "unheard-of")
+
+    shown = json.loads(call("show", tmp_path / "unheard-of", "--json")[1])
+
+    assert shown["facts"]["pooling"] == {"value": "mean", "from": "guess"}
+    assert shown["warnings"][0] == "Nothing says how unheard-of pools its tokens; mean is a guess."
+
+
+@pytest.mark.parametrize(
+    ("model", "note"),
+    [
+        ("hkunlp/instructor-xl", "Angler does not run it yet: it is a T5 encoder that pools"),
+        ("BAAI/bge-large-zh", "The model is not on this machine; these are the registry's facts."),
+        ("AI-ModelScope/bge-large-zh", "The model is not on this machine"),
+    ],
+)
+def test_show_knows_a_model_that_is_not_here(call, model, note):
+    code, out, err = call("show", model)
+
+    assert (code, err) == (0, "")
+    assert "  pooling " in out
+    assert "[registry]" in out
+    assert note in out
+
+
+@pytest.mark.parametrize("role", ["query", "document"])
+def test_encode_writes_one_row_for_each_line(
+    call, lines, tmp_path, small_encoder, role, monkeypatch
+):
+    encoder = small_encoder("bert-mean")
+    out = tmp_path / "x.npy"
+    encode = {"query": encoder.encode_queries, "document": encoder.encode_documents}[role]
+
+    options = ("--model", encoder.spec.name, "--backend", "torch", "--role", role, "--json")
+    code, printed, err = call("encode", lines, "--out", out, *options)
+
+    assert (code, err) == (0, "")
+    got = np.load(out, allow_pickle=False)
+    assert (got.dtype, got.shape) == (np.float32, (4, 16))
+    np.testing.assert_allclose(got, encode(TEXTS), rtol=0, atol=1e-5)
+    assert json.loads(printed).items() >= {"texts": 4, "dim": 16, "out": str(out)}.items()
+    assert {path.name for path in tmp_path.iterdir()} == {"texts.txt", "x.npy"}
+
+
+def test_encode_reads_stdin_and_cuts_dimensions(call, monkeypatch, tmp_path, model_folder):
+    stdin = io.TextIOWrapper(io.BytesIO("\ufeffeins\nzwei".encode()))
+    monkeypatch.setattr(sys, "stdin", stdin)
+    model = model_folder("bert-mean")
+
+    code, printed, _ = call("encode", "-", "--out", tmp_path / "x", "--model", model, "--dim", 5)
+
+    assert code == 0
+    assert printed.startswith("2 texts, 5 dimensions, ")
+    assert np.load(tmp_path / "x").shape == (2, 5)
+
+
+def test_selftest_passes_and_says_so(call, model_folder):
+    code, out, _ = call("selftest", model_folder("qwen-last"))
+    report = json.loads(call("selftest", model_folder("qwen-last"), "--json")[1])
+
+    assert code == 0
+    assert out.count("  passed  ") == 6
+    assert report["passed"] is True
+    assert [check["name"] for check in report["checks"]] == [
+        "unit length",
+        "batch invariance",
+        "padding",
+        "end mark",
+        "instructions",
+        "truncation",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "sentence"),
+    [
+        ([], 2, "the following arguments are required: COMMAND"),
+        (["lst"], 2, "invalid choice: 'lst'"),
+        (["show", "nobody/none"], 2, "error: Cannot load the encoder 'nobody/none'"),
+        (["show", "/none/at/all"], 2, "error: No folder /none/at/all."),
+        (["encode", "none.txt", "--out", "x.npy"], 2, "error: There is no file none.txt."),
+        (["encode", "-", "--out", "none/x.npy"], 2, "error: There is no folder none to write"),
+        (["encode", "-", "--out", "x", "--dim", "0"], 1, "error: dim must be between 1 and 384"),
+        (["selftest", "--device", "gpu"], 1, "error: Unknown device 'gpu'."),
+        (["selftest", "--backend", "onnx"], 1, "error: Unknown backend 'onnx'."),
+        (["selftest", "GritLM-7B"], 1, "error: Angler does not run GritLM/GritLM-7B yet"),
+    ],
+)
+def test_a_wrong_call_is_one_sentence(call, monkeypatch, tmp_path, arguments, code, sentence):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"a\n")))
+
+    got, out, err = call(*arguments)
+
+    assert (got, out) == (code, "")
+    assert sentence in err
+    assert err.count("\n") == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_file_that_is_not_utf_8_is_named(call, tmp_path):
+    (tmp_path / "gbk.txt").write_bytes("密码".encode("gbk"))
+
+    code, _, err = call("encode", tmp_path / "gbk.txt", "--out", tmp_path / "x.npy")
+
+    assert code == 1
+    assert err.startswith(f"error: {tmp_path / 'gbk.txt'} is not UTF-8 (invalid ")
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["encode", "--help"], ["list"]])
+def test_help_comes_at_once_and_loads_nothing_heavy(arguments):
+    code = f"""
+import sys
+sys.argv = ["encoder", *{arguments!r}]
+from encoder.__main__ import main
+try:
+    main()
+finally:
+    heavy = {{"torch", "transformers", "numpy", "tokenizers", "huggingface_hub"}} & set(sys.modules)
+    print(sorted(heavy), file=sys.stderr)
+"""
+    start = time.perf_counter()
+
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
+
+    assert (done.returncode, done.stderr) == (0, "[]\n")
+    assert time.perf_counter() - start < 2, "0.1 s where nothing else runs"
+
+
+def test_the_module_runs():
+    command = [sys.executable, "-m", "encoder", "list", "--json"]
+
+    done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=ROOT)
+
+    assert len(json.loads(done.stdout)["models"]) == len(known_models())
