@@ -62,9 +62,10 @@ def test_values_are_plain_floats_in_lists(small):
 def test_a_folder_is_loaded(model_folder, small, texts):
     got = EncoderEmbeddings(str(model_folder("bert-mean")))
 
-    np.testing.assert_allclose(
-        got.embed_documents(texts), small.embed_documents(texts), rtol=0, atol=1e-5
-    )
+    assert got.encoder.spec.fingerprint == small.encoder.spec.fingerprint
+    # The default engine may run in 16 bit.
+    cosines = np.sum(np.multiply(got.embed_documents(texts), small.embed_documents(texts)), axis=1)
+    assert cosines.min() > 0.999
 
 
 def test_nothing_means_the_default(default_encoder):
