@@ -44,8 +44,12 @@ def test_every_python_block_of_the_handbook_compiles_and_imports_what_exists(pag
         exec(imports, {})
 
 
-def test_the_figures_are_those_that_were_measured():
-    measured = (ROOT / "benchmarks/results/quality.md").read_text("utf-8")
-    tables = measured[measured.index("\n| set") :].strip()
+@pytest.mark.parametrize(
+    ("mark", "result", "first"),
+    [("figures", "quality", "| set"), ("encode", "encode", "| system")],
+)
+def test_the_figures_are_those_that_were_measured(mark, result, first):
+    measured = (ROOT / f"benchmarks/results/{result}.md").read_text("utf-8")
+    tables = measured[measured.index(f"\n{first}") :].strip()
 
-    assert f"<!-- figures -->\n{tables}\n<!-- /figures -->" in README
+    assert f"<!-- {mark} -->\n{tables}\n<!-- /{mark} -->" in README
