@@ -5,7 +5,15 @@ import platform
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-PACKAGES = ("angler-search", "torch", "transformers", "faiss-cpu", "tantivy", "streamlit")
+PACKAGES = (
+    "angler-search",
+    "torch",
+    "transformers",
+    "openvino",
+    "sentence-transformers",
+    "faiss-cpu",
+    "tantivy",
+)
 
 
 def describe_machine() -> dict[str, str]:

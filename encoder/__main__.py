@@ -2,35 +2,24 @@
 
 import argparse
 import json
-import logging
 import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from encoder.command import DONE, FAILED, Parser, ProgressBar, print_json, run
+from encoder.errors import UsageError
+
 if TYPE_CHECKING:
-    from encoder.encoder import Encoder, Progress
+    from encoder.encoder import Encoder
     from encoder.registry import ModelRow
 
-DONE, FAILED, WRONG_CALL, INTERRUPTED = 0, 1, 2, 130
 PROG = "python -m encoder"
 DEFAULT = "default: the embedded all-MiniLM-L6-v2"
 
 
-class UsageError(Exception):
-    """The call was wrong."""
-
-
-class _Parser(argparse.ArgumentParser):
-    """Complains in one sentence, without the usage text."""
-
-    def error(self, message: str) -> NoReturn:
-        print(f"{self.prog}: {message}. See {self.prog} --help.", file=sys.stderr)
-        sys.exit(WRONG_CALL)
-
-
 def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(prog=PROG, description="List, show, run and test encoders.")
+    parser = Parser(prog=PROG, description="List, show, run and test encoders.")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
     listing = commands.add_parser("list", help="the models that Angler has facts about")
@@ -67,35 +56,9 @@ def _add_loading(command: argparse.ArgumentParser) -> None:
 
 
 def main() -> NoReturn:
-    """Parse, run, and turn errors that we know into one sentence on stderr."""
+    """Parse, and do what was asked for."""
     arguments = _parser().parse_args()
-    logging.basicConfig(format="%(levelname)s: %(message)s", stream=sys.stderr)
-    from encoder.errors import ModelNotFoundError
-
-    try:
-        code = arguments.run(arguments)
-        sys.stdout.flush()
-    except KeyboardInterrupt:
-        _complain("Stopped. Nothing was written.")
-        sys.exit(INTERRUPTED)
-    except BrokenPipeError:  # the reader of our output went away, as `head` does
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(DONE)
-    except (UsageError, ModelNotFoundError) as error:
-        _complain(str(error))
-        sys.exit(WRONG_CALL)
-    except (OSError, ValueError, ArithmeticError, ImportError) as error:
-        _complain(str(error))
-        sys.exit(FAILED)
-    sys.exit(code)
-
-
-def _complain(sentence: str) -> None:
-    print(f"error: {' '.join(sentence.split())}", file=sys.stderr)
-
-
-def _print_json(value: dict[str, Any]) -> None:
-    print(json.dumps(value, ensure_ascii=False))
+    run(lambda: arguments.run(arguments))
 
 
 def _list(arguments: argparse.Namespace) -> int:
@@ -103,7 +66,7 @@ def _list(arguments: argparse.Namespace) -> int:
 
     rows = [row for name in known_models() if (row := find_row(name))]
     if arguments.json:
-        _print_json({"models": [_without_family(row) for row in rows]})
+        print_json({"models": [_without_family(row) for row in rows]})
         return DONE
     for row in rows:
         state = f"not yet: {row.not_yet}" if row.not_yet else row.checked
@@ -123,7 +86,7 @@ def _show(arguments: argparse.Namespace) -> int:
     shown = show(arguments.model)
     if arguments.json:
         facts = {fact.name: {"value": fact.value, "from": fact.source} for fact in shown.facts}
-        _print_json({"model": shown.model, "facts": facts, "warnings": shown.warnings})
+        print_json({"model": shown.model, "facts": facts, "warnings": shown.warnings})
         return DONE
     print(shown.model)
     for fact in shown.facts:
@@ -145,13 +108,15 @@ def _encode(arguments: argparse.Namespace) -> int:
     if arguments.role == "query":
         embeddings = encoder.encode_queries(texts, task=arguments.task)
     else:
-        embeddings = encoder.encode_documents(texts, task=arguments.task, progress=_progress())
+        embeddings = encoder.encode_documents(
+            texts, task=arguments.task, progress=ProgressBar("texts")
+        )
     seconds = time.perf_counter() - start
     _save(embeddings, out)
     if arguments.json:
         facts = {"texts": len(texts), "dim": encoder.dim, "encoder": encoder.spec.name}
         facts |= {"fingerprint": encoder.spec.fingerprint, "seconds": round(seconds, 3)}
-        _print_json({"file": arguments.file, "out": arguments.out} | facts)
+        print_json({"file": arguments.file, "out": arguments.out} | facts)
     else:
         print(f"{len(texts)} texts, {encoder.dim} dimensions, {seconds:.1f} s: {arguments.out}")
     return DONE
@@ -183,16 +148,6 @@ def _save(embeddings: Any, path: Path) -> None:  # noqa: ANN401 - numpy is loade
         unfinished.unlink(missing_ok=True)
 
 
-def _progress() -> "Progress | None":
-    if not sys.stderr.isatty():
-        return None
-
-    def show(done: int, total: int) -> None:
-        print(f"\r{done}/{total} texts", end="\n" if done == total else "", file=sys.stderr)
-
-    return show
-
-
 def _selftest(arguments: argparse.Namespace) -> int:
     from encoder.selftest import selftest
 
@@ -200,7 +155,7 @@ def _selftest(arguments: argparse.Namespace) -> int:
     checks = selftest(encoder)
     passed = all(check.passed for check in checks)
     if arguments.json:
-        _print_json(
+        print_json(
             {"model": encoder.spec.name, "passed": passed, "checks": [vars(c) for c in checks]}
         )
     else:

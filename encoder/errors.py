@@ -1,6 +1,10 @@
 """Errors that a caller may want to tell apart."""
 
 
+class UsageError(ValueError):
+    """The call was wrong: nothing was tried."""
+
+
 class ModelNotFoundError(LookupError):
     """A model is neither the default, nor a folder, nor to be had from the hub."""
 

@@ -5,8 +5,8 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from indexing.command import Parser, ProgressBar, print_json, run
-from indexing.errors import UsageError
+from encoder.command import Parser, ProgressBar, print_json, run
+from indexing.errors import BuildFailedError, UsageError
 
 if TYPE_CHECKING:
     from indexing.pipeline import BuildReport
@@ -43,7 +43,10 @@ def main() -> None:
     arguments = vars(_parser().parse_args())
     as_json, config_file = arguments.pop("json"), arguments.pop("config")
     sources, index = arguments.pop("sources"), arguments.pop("index")
-    run(lambda: _build(sources, index, config_file, arguments, as_json=as_json))
+    run(
+        lambda: _build(sources, index, config_file, arguments, as_json=as_json),
+        failures=(BuildFailedError,),
+    )
 
 
 def _build(

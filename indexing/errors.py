@@ -2,9 +2,7 @@
 
 from pathlib import Path
 
-
-class UsageError(ValueError):
-    """The call was wrong: nothing was tried."""
+from encoder.errors import UsageError as UsageError
 
 
 class IndexNotFoundError(FileNotFoundError):

@@ -4,7 +4,7 @@ from argparse import Namespace
 from pathlib import Path
 from typing import Any
 
-from indexing.command import Parser, ProgressBar, print_json, run
+from encoder.command import Parser, ProgressBar, print_json, run
 from indexing.errors import UsageError
 
 _SHOWN = ("ndcg@10", "mrr@10", "hit@1", "hit@3", "hit@5", "hit@10", "recall@100")

@@ -4,7 +4,7 @@ import textwrap
 import time
 from typing import TYPE_CHECKING
 
-from indexing.command import Parser, print_json, run
+from encoder.command import Parser, print_json, run
 
 if TYPE_CHECKING:
     from indexing.hits import Hit

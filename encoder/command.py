@@ -1,4 +1,4 @@
-"""What the commands share: errors to one sentence and an exit code, JSON, progress."""
+"""What every command shares: errors to one sentence and an exit code, JSON, progress."""
 
 import argparse
 import json
@@ -8,8 +8,7 @@ import sys
 from collections.abc import Callable
 from typing import Any, NoReturn
 
-from encoder import ModelNotFoundError
-from indexing.errors import BuildFailedError, UsageError
+from encoder.errors import ModelNotFoundError, UsageError
 
 DONE, FAILED, WRONG_CALL, INTERRUPTED = 0, 1, 2, 130
 
@@ -23,14 +22,22 @@ class Parser(argparse.ArgumentParser):
         sys.exit(WRONG_CALL)
 
 
-def run(command: Callable[[], None]) -> NoReturn:
-    """Run a command and exit; errors that we know become one sentence on stderr."""
+def run(
+    command: Callable[[], int | None], *, failures: tuple[type[Exception], ...] = ()
+) -> NoReturn:
+    """Run a command and exit with its code; known errors become one sentence on stderr.
+
+    Args:
+        command: Does the work; None counts as done.
+        failures: Errors that say in one sentence why this command's work failed, besides Python's.
+    """
+    known = (OSError, ValueError, ArithmeticError, ImportError, *failures)
     logging.basicConfig(format="%(levelname)s: %(message)s", stream=sys.stderr)
     try:
-        command()
+        code = command()
         sys.stdout.flush()
     except KeyboardInterrupt:
-        _complain("Stopped. Nothing was changed.")
+        _complain("Stopped before anything was changed.")
         sys.exit(INTERRUPTED)
     except BrokenPipeError:  # the reader of our output went away, as `head` does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -38,10 +45,10 @@ def run(command: Callable[[], None]) -> NoReturn:
     except (UsageError, ModelNotFoundError) as error:
         _complain(str(error))
         sys.exit(WRONG_CALL)
-    except (OSError, ValueError, ArithmeticError, ImportError, BuildFailedError) as error:
+    except known as error:
         _complain(str(error))
         sys.exit(FAILED)
-    sys.exit(DONE)
+    sys.exit(code or DONE)
 
 
 def _complain(sentence: str) -> None:
