@@ -12,6 +12,9 @@ from encoder.errors import ModelNotFoundError, UsageError
 
 DONE, FAILED, WRONG_CALL, INTERRUPTED = 0, 1, 2, 130
 
+_OF_PYTHON = (OSError, ValueError, ArithmeticError, ImportError)
+"""Errors that our code raises with a sentence of its own."""
+
 
 class Parser(argparse.ArgumentParser):
     """Complains in one sentence, without the usage text, and exits with 2."""
@@ -31,7 +34,7 @@ def run(
         command: Does the work; None counts as done.
         failures: Errors that say in one sentence why this command's work failed, besides Python's.
     """
-    known = (OSError, ValueError, ArithmeticError, ImportError, *failures)
+    known: tuple[type[Exception], ...] = (*_OF_PYTHON, *failures)
     logging.basicConfig(format="%(levelname)s: %(message)s", stream=sys.stderr)
     try:
         code = command()
