@@ -53,3 +53,10 @@ def test_the_figures_are_those_that_were_measured(mark, result, first):
     tables = measured[measured.index(f"\n{first}") :].strip()
 
     assert f"<!-- {mark} -->\n{tables}\n<!-- /{mark} -->" in README
+
+
+@pytest.mark.parametrize("page", ["README.md", "CHANGELOG.md", "CONTRIBUTING.md"])
+def test_no_page_holds_the_marks_of_a_merge(page):
+    lines = (ROOT / page).read_text("utf-8").splitlines()
+
+    assert not [line for line in lines if line.startswith(("<<<<<<<", ">>>>>>>"))]
