@@ -20,6 +20,9 @@ HITS_READ = 5
 MOST_SENTENCES = 3
 LEAST_SHARE = 0.75
 """A further sentence is quoted if it scores at least this share of the best one."""
+RANK_DISCOUNT = 0.15
+"""How much a sentence counts less for each hit above its own: a chunk that ranks high as a whole is
+better evidence than a sentence that happens to repeat the question's words."""
 _SHORTEST = 12
 _HAN_WEIGHT = 3
 """A Chinese character says about as much as three letters."""
@@ -46,7 +49,8 @@ def score_sentences(
     """Compare the sentences of the first hits with the query, best first.
 
     A sentence's score joins the cosine to the query, as far as the encoder knows the query's
-    tokens, with the share of the query's words that the sentence holds, rare words counting more.
+    tokens, with the share of the query's words that the sentence holds, rare words counting more;
+    a sentence of a lower hit counts less.
     """
     places = [
         (hit, start, end)
@@ -67,7 +71,7 @@ def score_sentences(
             start=hit.start + start,
             end=hit.start + end,
             text=hit.text[start:end],
-            score=_joined(max(0.0, cosine), share, trust),
+            score=_joined(max(0.0, cosine), share, trust) / (1 + RANK_DISCOUNT * (hit.rank - 1)),
         )
         for (hit, start, end), cosine, share in zip(places, similar, shared, strict=True)
     ]

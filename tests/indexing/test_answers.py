@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from indexing.answers import ScoredSentence, answer, score_sentences
+from indexing.answers import RANK_DISCOUNT, ScoredSentence, answer, score_sentences
 from indexing.hits import Hit, Scores
 
 
@@ -246,3 +246,15 @@ def test_the_sentence_that_shares_the_words_of_a_chinese_question_wins(
     got = answer(score_sentences(query, [make_hit(CHINESE)], default_encoder))
 
     assert got[0].text.startswith(beginning)
+
+
+def test_a_sentence_of_a_lower_hit_counts_less():
+    first, second = "Free some room on the disk.", "Every disk has its own room."
+    hits = [make_hit(first), make_hit(second, rank=2)]
+    cosines = {first: 0.50, second: 0.55}
+
+    got = {s.hit: s.score for s in score_sentences("unheard", hits, FakeEncoder(cosines))}
+
+    assert got[1] == pytest.approx(0.25, abs=1e-6)
+    assert got[2] == pytest.approx(0.275 / (1 + RANK_DISCOUNT), abs=1e-6)
+    assert got[1] > got[2]
