@@ -62,7 +62,7 @@ def main() -> None:
     text = _table(sets, golden)
     print(text)
     if arguments.write:
-        _write(text, sets, golden)
+        _write(text, sets, golden, encoder.engine)
 
 
 def _sets(encoder: "Encoder") -> list[dict[str, Any]]:
@@ -124,8 +124,10 @@ def _table(sets: list[dict[str, Any]], golden: list[dict[str, Any]]) -> str:
     return "\n".join(lines)
 
 
-def _write(text: str, sets: list[dict[str, Any]], golden: list[dict[str, Any]]) -> None:
-    machine = describe_machine()
+def _write(
+    text: str, sets: list[dict[str, Any]], golden: list[dict[str, Any]], engine: str
+) -> None:
+    machine = describe_machine() | {"encoder runs on": engine}
     head = "\n".join(f"- {name}: {value}" for name, value in machine.items())
     RESULTS.mkdir(exist_ok=True)
     body = f"# Retrieval quality\n\n`python -m benchmarks.quality --write`\n\n{head}\n\n{text}\n"

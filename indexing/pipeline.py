@@ -279,8 +279,9 @@ class _Build:
                     documents=len(self._states) + added - len(doomed),
                     next_id=self._next_id,
                 )
-                publish(self._index, folder)
+                # Before publishing: after it, no failure could say that nothing was changed.
                 write_config(self._index, self._config, self._terms)
+                publish(self._index, folder)
         except (OSError, sqlite3.Error) as error:
             reason = getattr(error, "strerror", None) or str(error)
             raise BuildFailedError(

@@ -15,6 +15,7 @@ import pytest
 import indexing.generation
 import indexing.manifest
 from indexing import (
+    BuildFailedError,
     CorruptIndexError,
     IndexLockedError,
     IndexNotFoundError,
@@ -245,6 +246,16 @@ def test_a_full_disk_while_building_leaves_the_old_state(docs, kb, word_encoder)
     assert not list(kb.glob("*.unfinished"))
     build_index([str(docs)], kb, encoder=word_encoder)
     assert "changed page." in texts(kb, word_encoder)
+
+
+def test_a_configuration_that_cannot_be_written_leaves_the_old_state(docs, kb, word_encoder):
+    (kb / "build.toml").unlink()
+    (kb / "build.toml").mkdir()
+    (docs / "0.md").write_text("# Page 0\n\nchanged page.\n")
+
+    with pytest.raises(BuildFailedError, match="It is as it was before"):
+        build_index([str(docs)], kb, encoder=word_encoder)
+    assert texts(kb, word_encoder) == OLD_TEXTS
 
 
 def test_readers_stay_on_their_generation_until_they_refresh(docs, kb, word_encoder):
