@@ -28,8 +28,13 @@ class Backend(Protocol):
     engine: str
     token_budget: int
 
-    def embed(self, ids: Sequence[Sequence[int]]) -> NDArray[np.float32]:
-        """Token ids of a batch to embeddings, shape (batch, dim)."""
+    def embed(
+        self, ids: Sequence[Sequence[int]], starts: Sequence[int] = ()
+    ) -> NDArray[np.float32]:
+        """Token ids of a batch to embeddings, shape (batch, dim).
+
+        `starts` says how many tokens at the beginning of each text stay out of the pooling.
+        """
         ...
 
 
@@ -110,11 +115,17 @@ class Encoder:
         _check_tokens(tokens)
         done = 0
         for batch in plan_batches([len(item.ids) for item in tokens], self._backend.token_budget):
-            embeddings[batch] = self._backend.embed([tokens[i].ids for i in batch])
+            embeddings[batch] = self._embed([tokens[i] for i in batch])
             done += len(batch)
             if progress is not None:
                 progress(done, len(texts))
         return embeddings
+
+    def _embed(self, batch: Sequence[Tokens]) -> NDArray[np.float32]:
+        ids = [item.ids for item in batch]
+        if not self.spec.skip_instruction:
+            return self._backend.embed(ids)
+        return self._backend.embed(ids, [item.start for item in batch])
 
     def encode_tokens(
         self, texts: Sequence[str], *, role: str = "document", task: str | None = None
@@ -237,8 +248,9 @@ def load_encoder(
         model: A folder, a hub id, or None for the embedded default (all-MiniLM-L6-v2).
         device: `auto` (a GPU where there is one), `cpu`, `cuda`, `cuda:1`, …
         backend: The engine: `torch`, `openvino` (CPU), or `auto`, the fastest one installed.
-        dtype: `float32`, `float16`, `bfloat16`, or `auto`: bfloat16 through OpenVINO where the
-            processor has instructions for it (cosines to float32 above 0.999), else float32.
+        dtype: `float32`, `float16`, `bfloat16`, on a GPU also `int8` or `int4` (the weights, by
+            bitsandbytes), or `auto`: bfloat16 through OpenVINO where the processor has
+            instructions for it (cosines to float32 above 0.999), else float32.
         dim: Keep only the first `dim` values of each embedding (Matryoshka models).
         revision: Branch, tag or commit on the hub.
         local_files_only: Do not ask the hub.
@@ -283,16 +295,19 @@ def load_described(
     _check_own_code(found.row, trust_remote_code)
     for sentence in (*found.guesses, *found.disagreements):
         log.warning(sentence)
-    tokenizer = Tokenizer.load(found.folder, trust_remote_code=trust_remote_code)
+    tokenizer = Tokenizer.load(found.tokenizer_folder, trust_remote_code=trust_remote_code)
     from encoder.backends.choice import load_backend
 
+    # Weights of eight or four bits give other vectors, which must not meet in one index.
+    spec = replace(found.spec, precision=dtype) if dtype in {"int8", "int4"} else found.spec
     engine = load_backend(
         found.folder,
-        found.spec,
+        spec,
+        base=found.base,
         pad_id=tokenizer.pad_id,
         backend=backend,
         device=device,
         dtype=dtype,
         trust_remote_code=trust_remote_code,
     )
-    return Encoder(found.spec, tokenizer, engine, found.languages)
+    return Encoder(spec, tokenizer, engine, found.languages)
