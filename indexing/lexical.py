@@ -20,6 +20,8 @@ _ANALYZER = "angler-2"
 _ANALYZER_BEFORE = "angler"
 """The way of older indexes, which did not fold traditional characters; they stay as they are."""
 _HEAP_BYTES = 64_000_000
+_TERMS_ALLOWED = 2_000
+"""Up to so many allowed ids are part of the query; beyond, looking further down is quicker."""
 
 
 class LexicalIndex:
@@ -42,10 +44,17 @@ class LexicalIndex:
     def __len__(self) -> int:
         return self._index.searcher().num_docs
 
-    def search(self, query: str, k: int) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    def search(
+        self, query: str, k: int, *, allowed: NDArray[np.int64] | None = None
+    ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
         """The `k` best ids by BM25 (k1 = 1.2, b = 0.75).
 
         A word that the query repeats counts as often; a common word counts `COMMON_WEIGHT`.
+
+        Args:
+            query: What to look for.
+            k: How many.
+            allowed: Only these ids, if given.
 
         Returns:
             Scores and ids, best first; fewer than `k` where fewer texts share a term.
@@ -56,8 +65,16 @@ class LexicalIndex:
         if not weights or not len(self):
             return np.empty(0, np.float32), np.empty(0, np.int64)
         clauses = [(tantivy.Occur.Should, self._term(*item)) for item in weights.items()]
+        text = tantivy.Query.boolean_query(clauses)
+        if allowed is None:
+            return self._best(text, k)
+        if len(allowed) <= _TERMS_ALLOWED:
+            return self._best(self._only(text, allowed), k)
+        return self._best_allowed(text, k, allowed)
+
+    def _best(self, query: tantivy.Query, k: int) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
         searcher = self._index.searcher()
-        hits = searcher.search(tantivy.Query.boolean_query(clauses), k, count=False).hits
+        hits = searcher.search(query, k, count=False).hits
         ids = searcher.fast_field_values("id", [address for _, address in hits])
         order = sorted(zip((-score for score, _ in hits), ids, strict=True))
         scores = np.array([-score for score, _ in order], np.float32)
@@ -70,6 +87,24 @@ class LexicalIndex:
         for word, term in zip(given, self._analyzer.analyze(" ".join(given)), strict=True):
             weights[term] += COMMON_WEIGHT if word in common_words() else 1.0
         return weights
+
+    def _only(self, query: tantivy.Query, allowed: NDArray[np.int64]) -> tantivy.Query:
+        ids = tantivy.Query.term_set_query(self._schema, "id", allowed.tolist())
+        free = tantivy.Query.const_score_query(ids, 0.0)
+        must = tantivy.Occur.Must
+        return tantivy.Query.boolean_query([(must, query), (must, free)])
+
+    def _best_allowed(
+        self, query: tantivy.Query, k: int, allowed: NDArray[np.int64]
+    ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+        """Look further down the ranking until `k` allowed ids were met: many are allowed."""
+        depth = min(len(self), 2 * k * max(1, len(self) // len(allowed)))
+        while True:
+            scores, ids = self._best(query, depth)
+            kept = np.isin(ids, allowed)
+            if kept.sum() >= k or len(ids) < depth or depth >= len(self):
+                return scores[kept][:k], ids[kept][:k]
+            depth = min(len(self), depth * 4)
 
     def _term(self, term: str, weight: float) -> tantivy.Query:
         query = tantivy.Query.term_query(self._schema, "text", term, index_option="freq")
