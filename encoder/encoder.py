@@ -15,7 +15,7 @@ from encoder.report import EncodeReport
 from encoder.running import Backend, Item, Runner, prepared_ahead
 from encoder.spec import EncoderSpec
 from encoder.templates import CLEANERS, PLACE, ROLES, unwrap
-from encoder.texts import checked_texts, in_parts, places_of
+from encoder.texts import check_texts, in_parts, places_of
 from encoder.tokenizer import Tokenizer
 
 log = logging.getLogger(__name__)
@@ -192,7 +192,7 @@ class Encoder:
 
     def _bare(self, texts: Iterable[str], template: str, first: int = 0) -> list[str]:
         """The texts without an instruction that they already carry; the template puts it back."""
-        texts = checked_texts(texts, first)
+        texts = check_texts(texts, first)
         bare = [unwrap(template, text) for text in texts]
         carrying = [position for position, text in enumerate(bare) if text is not None]
         if carrying and template not in self._noticed:

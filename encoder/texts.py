@@ -8,7 +8,7 @@ PART_BYTES = 2**20
 """At most so much is tokenised at a time: enough to keep the tokenizer's threads busy."""
 
 
-def checked_texts(texts: Iterable[str], first: int = 0) -> list[str]:
+def check_texts(texts: Iterable[str], first: int = 0) -> list[str]:
     """The texts as a list, if all of them can be encoded.
 
     Args:
