@@ -2,28 +2,53 @@
 
 import json
 import sqlite3
+import time
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Lock
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from data import Chunk, Document
+from indexing.facts import Fact, document_facts
+from indexing.filter_sql import condition
+from indexing.filters import BUILT_IN, Filter, fields_of
+from indexing.language import SAMPLE
 
 _SCHEMA = """
 CREATE TABLE documents (
-    id TEXT PRIMARY KEY, title TEXT NOT NULL, source TEXT NOT NULL, text TEXT NOT NULL,
+    id TEXT PRIMARY KEY, title TEXT NOT NULL, source TEXT NOT NULL,
     metadata TEXT NOT NULL, page_starts TEXT NOT NULL,
     root TEXT NOT NULL, size INTEGER NOT NULL, mtime_ns INTEGER NOT NULL, content TEXT NOT NULL
 ) WITHOUT ROWID;
+CREATE TABLE texts (id TEXT PRIMARY KEY, text TEXT NOT NULL);
 CREATE TABLE chunks (
     id INTEGER PRIMARY KEY, document TEXT NOT NULL, start INTEGER NOT NULL, "end" INTEGER NOT NULL,
     page INTEGER, heading TEXT NOT NULL, text TEXT NOT NULL, embedded TEXT NOT NULL,
     digest BLOB NOT NULL
 );
+"""
+_INDEXES = """
 CREATE INDEX chunks_by_document ON chunks (document);
 CREATE INDEX chunks_by_digest ON chunks (digest);
 """
+"""Made last: sorting once is quicker than a million insertions in random places."""
+_STATE = "root, size, mtime_ns, content"
+_FACTS = """
+CREATE TABLE {where}.facts (
+    document TEXT NOT NULL, field TEXT NOT NULL, kind TEXT NOT NULL, value NOT NULL,
+    is_listed INTEGER NOT NULL
+);
+"""
+_FACT_INDEXES = """
+CREATE INDEX {where}.facts_by_value ON facts (field, kind, value, document);
+CREATE INDEX {where}.facts_by_document ON facts (document);
+"""
+"""What filters ask. Catalogues of earlier versions lack it; readers then make it in memory."""
+_FACT = "field, kind, value, is_listed"
 _CHUNK = 'id, document, start, "end", page, heading, text'
 _MOST_VARIABLES = 500
 """Ids in one SQL statement; SQLite allows at least 999."""
@@ -49,6 +74,8 @@ class DocumentRecord:
     document: Document
     state: FileState
     chunks: tuple["ChunkRecord", ...]
+    facts: tuple[Fact, ...] = field(default=(), compare=False)
+    """What filters can ask of it; found out when it is first written."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,20 +95,27 @@ class CatalogWriter:
         self._connection = sqlite3.connect(path)
         # The file is worthless until the generation is published, which syncs it as a whole.
         self._connection.executescript("PRAGMA journal_mode=OFF; PRAGMA synchronous=OFF;" + _SCHEMA)
+        self._connection.executescript(_FACTS.format(where="main"))
 
     def add(self, records: Iterable[DocumentRecord]) -> None:
         """Write documents with their chunks."""
         for record in records:
             self._connection.execute(
-                "INSERT INTO documents VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", _document_row(record)
+                "INSERT INTO documents VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", _document_row(record)
+            )
+            document = record.document
+            self._connection.execute(
+                "INSERT INTO texts VALUES (?, ?)", (document.id, document.text)
             )
             self._connection.executemany(
                 "INSERT INTO chunks VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
                 [_chunk_row(chunk) for chunk in record.chunks],
             )
+            _add_facts(self._connection, record.document.id, record.facts or _found_out(record))
 
     def close(self) -> None:
         """Commit and close the file."""
+        self._connection.executescript(_INDEXES + _FACT_INDEXES.format(where="main"))
         self._connection.commit()
         self._connection.close()
 
@@ -94,6 +128,9 @@ class Catalog:
         self._connection = sqlite3.connect(
             f"{path.absolute().as_uri()}?mode=ro&immutable=1", uri=True, check_same_thread=False
         )
+        self._has_facts = False
+        has_texts = self._rows("SELECT 1 FROM sqlite_master WHERE name = 'texts'")
+        self._texts = "texts" if has_texts else "documents"  # format 1 kept both in one table
 
     def close(self) -> None:
         """Close the file."""
@@ -124,16 +161,56 @@ class Catalog:
 
     def text(self, document: str) -> str | None:
         """The whole text of a document that stands here."""
-        rows = self._rows("SELECT text FROM documents WHERE id = ?", [document])
+        rows = self._rows(f"SELECT text FROM {self._texts} WHERE id = ?", [document])
         return rows[0][0] if rows else None
 
     def states(self) -> dict[str, FileState]:
         """The file state of every document."""
-        sql = "SELECT id, root, size, mtime_ns, content FROM documents"
-        return {
-            id_: FileState(root=root, size=size, mtime_ns=mtime_ns, content=content)
-            for id_, root, size, mtime_ns, content in self._rows(sql)
-        }
+        rows = self._rows(f"SELECT id, {_STATE} FROM documents")
+        return {row[0]: _state(row[1:]) for row in rows}
+
+    def matching(self, tree: Filter) -> NDArray[np.int64]:
+        """The chunks that a filter lets through, ascending."""
+        self._need_facts()
+        sql, values = condition(tree)
+        rows = self._rows(f"SELECT c.id FROM chunks AS c WHERE {sql} ORDER BY c.id", values)
+        return np.fromiter((row[0] for row in rows), np.int64, len(rows))
+
+    def unknown_fields(self, tree: Filter) -> set[str]:
+        """The fields of a filter that no document here has."""
+        self._need_facts()
+        sql = "SELECT 1 FROM facts WHERE field = ? LIMIT 1"
+        asked = set(fields_of(tree)) - set(BUILT_IN)
+        return {field for field in asked if not self._rows(sql, [field])}
+
+    def fields(self) -> set[str]:
+        """The fields that documents here have."""
+        self._need_facts()
+        return {row[0] for row in self._rows("SELECT DISTINCT field FROM facts")}
+
+    def facts(self, document: str) -> tuple[Fact, ...]:
+        """What filters can ask of a document."""
+        self._need_facts()
+        rows = self._rows(f"SELECT {_FACT} FROM facts WHERE document = ?", [document])
+        return tuple(Fact(field, kind, value, bool(listed)) for field, kind, value, listed in rows)
+
+    def _need_facts(self) -> None:
+        """Make the table of facts in memory, where an earlier version wrote the catalogue."""
+        with self._lock:
+            if self._has_facts:
+                return
+            sql = "SELECT 1 FROM sqlite_master WHERE name = 'facts'"
+            if not self._connection.execute(sql).fetchall():
+                self._connection.execute("PRAGMA temp_store = MEMORY")
+                self._connection.executescript((_FACTS + _FACT_INDEXES).format(where="temp"))
+                sql = (
+                    f"SELECT id, title, substr(text, 1, {SAMPLE}), source, metadata, page_starts,"
+                    " mtime_ns FROM documents"
+                )
+                for row in self._connection.execute(sql):
+                    facts = document_facts(_document(row[:6]), row[6])
+                    _add_facts(self._connection, row[0], facts)
+            self._has_facts = True
 
     def chunk_ids(self, documents: Sequence[str]) -> list[int]:
         """The chunks of these documents, ascending."""
@@ -162,13 +239,27 @@ class Catalog:
     def records(self, documents: Iterable[str]) -> Iterator[DocumentRecord]:
         """The named documents, one by one, with all that is known of them."""
         for id_ in documents:
-            row = self._rows("SELECT * FROM documents WHERE id = ?", [id_])[0]
+            sql = f"SELECT id, title, ?, source, metadata, page_starts, {_STATE} FROM documents"
+            row = self._rows(f"{sql} WHERE id = ?", [self.text(id_), id_])[0]
             sql = f"SELECT {_CHUNK}, embedded, digest FROM chunks WHERE document = ? ORDER BY id"
             chunks = (
                 ChunkRecord(_chunk(chunk[:7]), chunk[7], chunk[8])
                 for chunk in self._rows(sql, [id_])
             )
-            yield DocumentRecord(_document_with_text(row), _state(row), tuple(chunks))
+            document, state = _document(row[:6]), _state(row[6:])
+            yield DocumentRecord(document, state, tuple(chunks), self.facts(id_))
+
+
+def _found_out(record: DocumentRecord) -> tuple[Fact, ...]:
+    mtime_ns = record.state.mtime_ns
+    if mtime_ns == 0 and Path(record.state.root).is_absolute():  # a file, changed just now
+        mtime_ns = time.time_ns()
+    return document_facts(record.document, mtime_ns)
+
+
+def _add_facts(connection: sqlite3.Connection, document: str, facts: Iterable[Fact]) -> None:
+    rows = [(document, *fact) for fact in facts]
+    connection.executemany("INSERT INTO facts VALUES (?, ?, ?, ?, ?)", rows)
 
 
 def _portions(values: Sequence[Any]) -> Iterator[list[Any]]:
@@ -186,7 +277,6 @@ def _document_row(record: DocumentRecord) -> tuple[Any, ...]:
         document.id,
         document.title,
         document.source,
-        document.text,
         json.dumps(dict(document.metadata), ensure_ascii=False),
         json.dumps(document.page_starts),
         state.root,
@@ -228,10 +318,6 @@ def _document(row: tuple[Any, ...]) -> Document:
     )
 
 
-def _document_with_text(row: tuple[Any, ...]) -> Document:
-    id_, title, source, text, metadata, page_starts = row[:6]
-    return _document((id_, title, text, source, metadata, page_starts))
-
-
 def _state(row: tuple[Any, ...]) -> FileState:
-    return FileState(root=row[6], size=row[7], mtime_ns=row[8], content=row[9])
+    root, size, mtime_ns, content = row
+    return FileState(root=root, size=size, mtime_ns=mtime_ns, content=content)
