@@ -134,6 +134,14 @@ class Catalog:
             found |= {row[0]: _chunk(row) for row in self._rows(sql, some)}
         return found
 
+    def embedded_texts(self, ids: Sequence[int]) -> dict[int, str]:
+        """What was embedded for the chunks with these ids that stand here: headings and text."""
+        found: dict[int, str] = {}
+        for some in _portions(ids):
+            sql = f"SELECT id, embedded FROM chunks WHERE id IN ({_marks(some)})"
+            found |= dict(self._rows(sql, some))
+        return found
+
     def documents(self, ids: Sequence[str]) -> dict[str, Document]:
         """The documents with these ids that stand here, without their texts."""
         found: dict[str, Document] = {}

@@ -1,5 +1,6 @@
 """The lexical leg: BM25 over words for English, characters and bigrams for Chinese."""
 
+import math
 import re
 import unicodedata
 from collections import Counter
@@ -21,6 +22,8 @@ _HAN = (
 _RUN = re.compile(rf"(?P<han>[{_HAN}]+)|(?P<word>[^\W_{_HAN}]+)")
 _LONGEST_WORD = 64
 _ANALYZER = "angler"
+_K1 = 1.2
+"""The engine's own."""
 _HEAP_BYTES = 64_000_000
 _TERMS_ALLOWED = 2_000
 """Up to so many allowed ids are part of the query; beyond, looking further down is quicker."""
@@ -93,6 +96,15 @@ class LexicalIndex:
             return self._best(self._only(text, allowed), k)
         return self._best_allowed(text, k, allowed)
 
+    def ceiling(self, query: str) -> float:
+        """The BM25 that no text can exceed: every term of the query, over and over."""
+        searcher = self._index.searcher()
+        terms = Counter(self._analyzer.analyze(" ".join(words(query))))
+        return sum(
+            count * _idf(searcher.doc_freq("text", term), searcher.num_docs) * (_K1 + 1)
+            for term, count in terms.items()
+        )
+
     def _best(self, query: tantivy.Query, k: int) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
         searcher = self._index.searcher()
         hits = searcher.search(query, k, count=False).hits
@@ -122,6 +134,11 @@ class LexicalIndex:
     def _term(self, term: str, count: int) -> tantivy.Query:
         query = tantivy.Query.term_query(self._schema, "text", term, index_option="freq")
         return query if count == 1 else tantivy.Query.boost_query(query, float(count))
+
+
+def _idf(holding: int, texts: int) -> float:
+    """What a term counts by how many of the texts hold it; the engine counts deleted ones too."""
+    return math.log(1 + max(0.0, texts - holding + 0.5) / (holding + 0.5))
 
 
 class LexicalWriter:
