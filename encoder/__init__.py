@@ -8,6 +8,7 @@ if TYPE_CHECKING:
     from encoder.errors import MissingExtraError, ModelNotFoundError
     from encoder.model_folder import describe_encoder
     from encoder.registry import known_instructions, known_models
+    from encoder.report import EncodeReport
     from encoder.spec import EncoderSpec
 
 _HOMES = {
@@ -15,6 +16,7 @@ _HOMES = {
     "load_described": "encoder.encoder",
     "Encoder": "encoder.encoder",
     "EncoderSpec": "encoder.spec",
+    "EncodeReport": "encoder.report",
     "describe_encoder": "encoder.model_folder",
     "known_models": "encoder.registry",
     "known_instructions": "encoder.registry",
@@ -26,6 +28,7 @@ __all__ = [
     "load_encoder",
     "Encoder",
     "EncoderSpec",
+    "EncodeReport",
     "describe_encoder",
     "load_described",
     "known_models",
