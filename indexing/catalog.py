@@ -212,8 +212,8 @@ class Catalog:
                 self._connection.execute("PRAGMA temp_store = MEMORY")
                 self._connection.executescript((_FACTS + _FACT_INDEXES).format(where="temp"))
                 sql = (
-                    f"SELECT id, title, substr(text, 1, {SAMPLE}), source, metadata, page_starts,"
-                    " mtime_ns FROM documents"
+                    f"SELECT d.id, title, substr(t.text, 1, {SAMPLE}), source, metadata,"
+                    f" page_starts, mtime_ns FROM documents AS d JOIN {self._texts} AS t USING (id)"
                 )
                 for row in self._connection.execute(sql):
                     facts = document_facts(_document(row[:6]), row[6])
