@@ -8,6 +8,8 @@ if TYPE_CHECKING:
     from encoder.errors import MissingExtraError, ModelNotFoundError
     from encoder.model_folder import describe_encoder
     from encoder.registry import known_instructions, known_models
+    from encoder.reranker import Ranked, Reranker, load_reranker
+    from encoder.rerankers import known_rerankers
     from encoder.spec import EncoderSpec
 
 _HOMES = {
@@ -16,6 +18,10 @@ _HOMES = {
     "Encoder": "encoder.encoder",
     "EncoderSpec": "encoder.spec",
     "describe_encoder": "encoder.model_folder",
+    "load_reranker": "encoder.reranker",
+    "Reranker": "encoder.reranker",
+    "Ranked": "encoder.reranker",
+    "known_rerankers": "encoder.rerankers",
     "known_models": "encoder.registry",
     "known_instructions": "encoder.registry",
     "MissingExtraError": "encoder.errors",
@@ -28,7 +34,11 @@ __all__ = [
     "EncoderSpec",
     "describe_encoder",
     "load_described",
+    "load_reranker",
+    "Reranker",
+    "Ranked",
     "known_models",
+    "known_rerankers",
     "known_instructions",
     "MissingExtraError",
     "ModelNotFoundError",
