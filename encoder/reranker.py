@@ -10,13 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from encoder.batching import plan_batches
-from encoder.encoder import check_texts
 from encoder.files import read_object
 from encoder.folder_facts import _limit_of_positions as limit_of_positions
 from encoder.model_folder import find_model_folder
 from encoder.pairs import TEMPLATES, PairTemplate, PairTokenizer, PairTokens
 from encoder.registry import find_row
 from encoder.rerankers import CROSS_ENCODER, RerankerRow, find_reranker
+from encoder.texts import check_texts
 from encoder.tokenizer import Tokenizer
 
 log = logging.getLogger(__name__)
