@@ -1,25 +1,26 @@
 """Reorders the first hits by a model that reads query and text together, within a time limit."""
 
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Protocol, runtime_checkable
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
 
 from indexing.legs import Query
 from indexing.selection import Ranked
 
 DEPTH = 30
 TIMEOUT_S = 5.0
-_AT_ONCE = 8
-"""Texts between two looks at the clock."""
 
 
-@runtime_checkable
 class TextScorer(Protocol):
-    """A cross-encoder."""
+    """A reranker, such as `encoder.Reranker`."""
 
-    def score(self, query: str, texts: Sequence[str]) -> Sequence[float]:
-        """How well each text answers the query; higher is better."""
+    def score(
+        self, query: str, documents: Sequence[str], *, time_limit_s: float | None = None
+    ) -> NDArray[np.float32]:
+        """How well each text answers the query, higher is better; NaN for what it did not reach."""
         ...
 
 
@@ -44,39 +45,17 @@ class Reranking:
 def rerank_ranked(asked: Query, ranked: Ranked, reranking: Reranking) -> Ranked:
     """Reorder the first hits by what the reranker says; the others follow as they were."""
     if isinstance(reranking.model, str):
-        raise TypeError(f"{reranking.model} must be loaded first.")
+        raise TypeError(f"The reranker {reranking.model} must be loaded first.")
     first = ranked[: reranking.depth]
     texts = asked.generation.embedded_texts([id_ for id_, _ in first])
-    read = [texts[id_] for id_, _ in first]
-    scores = score_in_time(reranking.model, asked.text, read, reranking.timeout_s)
-    known = [
-        (id_, replace(seen, rerank=score))
-        for (id_, seen), score in zip(first, scores, strict=False)
-    ]
-    known.sort(key=lambda item: -item[1].last)
-    return known + ranked[len(known) :]
-
-
-def score_in_time(
-    scorer: TextScorer,
-    query: str,
-    texts: Sequence[str],
-    timeout_s: float,
-    *,
-    clock: Callable[[], float] = time.monotonic,
-) -> list[float]:
-    """Scores of the first texts, as many as the time allows; a few at least.
-
-    A group of texts is begun only if it can be expected to end in time, judged by the slowest group
-    so far.
-    """
-    started = clock()
-    scores: list[float] = []
-    slowest = 0.0
-    for first in range(0, len(texts), _AT_ONCE):
-        begun = clock()
-        if first and begun - started + slowest > timeout_s:
-            break
-        scores += [float(score) for score in scorer.score(query, texts[first : first + _AT_ONCE])]
-        slowest = max(slowest, clock() - begun)
-    return scores
+    scores = reranking.model.score(
+        asked.text, [texts[id_] for id_, _ in first], time_limit_s=reranking.timeout_s
+    ).tolist()
+    read, unread = [], []
+    for (id_, seen), score in zip(first, scores, strict=True):
+        if score != score:  # NaN
+            unread.append((id_, seen))
+        else:
+            read.append((id_, replace(seen, rerank=score)))
+    read.sort(key=lambda item: -item[1].last)
+    return [*read, *unread, *ranked[len(first) :]]

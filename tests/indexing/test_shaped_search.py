@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from indexing import BuildConfig, build_index, open_index
-from indexing.reranking import Reranking, score_in_time
+from indexing.reranking import Reranking
 
 SECTIONS = [
     f"## Part {n}\n\n" + " ".join(f"Word{n} sentence {m} about trains." for m in range(9))
@@ -137,20 +137,21 @@ def test_a_retriever_takes_the_same_choices(index):
 
 
 class Numbers:
-    """Scores a text by the numbers in it; counts what it read."""
+    """Scores a text by the numbers in it, as many texts as its time allows at one a second."""
 
     def __init__(self):
         self.read = []
 
-    def score(self, query, texts):
-        self.read += texts
-        return [sum(map(int, re.findall(r"\d+", text))) - 50.0 for text in texts]
+    def score(self, query, documents, *, time_limit_s=None):
+        self.read += documents[: int(time_limit_s)]
+        scores = [sum(map(int, re.findall(r"\d+", text))) - 50.0 for text in self.read]
+        return np.array(scores + [np.nan] * (len(documents) - len(scores)), np.float32)
 
 
 def test_the_first_hits_are_reordered_by_the_reranker(index):
     scorer = Numbers()
     before = index.search(QUERY, 10)
-    hits = index.search(QUERY, 10, rerank=Reranking(model=scorer, depth=5))
+    hits = index.search(QUERY, 10, rerank=Reranking(model=scorer, depth=5, timeout_s=9))
 
     assert len(scorer.read) == 5
     assert {hit.chunk for hit in hits[:5]} == {hit.chunk for hit in before[:5]}
@@ -167,31 +168,24 @@ def test_the_first_hits_are_reordered_by_the_reranker(index):
 def test_few_hits_are_chosen_from_all_that_were_reranked(index):
     scorer = Numbers()
 
-    best = index.search(QUERY, 1, rerank=Reranking(model=scorer, depth=1000))[0]
+    best = index.search(QUERY, 1, rerank=Reranking(model=scorer, depth=1000, timeout_s=1000))[0]
 
-    assert best.score == max(scorer.score("", scorer.read))
+    assert len(scorer.read) == len(index)
+    assert best.score == max(Numbers().score("", scorer.read, time_limit_s=1000))
 
 
-def test_reranking_stops_in_time_and_keeps_the_rest_in_order():
-    now = 0.0
+def test_hits_that_the_reranker_did_not_reach_keep_their_order_behind_the_others(index):
+    before = [hit.chunk for hit in index.search(QUERY, 10)]
 
-    class Slow:
-        def score(self, query, texts):
-            nonlocal now
-            now += 1.0
-            return [0.5] * len(texts)
+    hits = index.search(QUERY, 10, rerank=Reranking(model=Numbers(), depth=8, timeout_s=3))
 
-    def scored(count, timeout_s):
-        nonlocal now
-        now = 0.0
-        scores = score_in_time(Slow(), "q", ["t"] * count, timeout_s, clock=lambda: now)
-        assert now <= max(timeout_s, 1.0)
-        return len(scores)
-
-    assert scored(100, 3.5) == 24
-    assert scored(100, 0.1) == 8  # a few at least
-    assert scored(20, 60) == 20
-    assert scored(0, 1) == 0
+    assert {hit.chunk for hit in hits[:3]} == set(before[:3])
+    assert [hit.chunk for hit in hits[3:]] == before[3:]
+    assert [hit.scores.rerank is None for hit in hits] == [False] * 3 + [True] * 7
+    assert (
+        index.search(QUERY, 10, rerank=Reranking(model=Numbers(), timeout_s=0.5))[0].chunk
+        == before[0]
+    )
 
 
 @pytest.mark.parametrize(
