@@ -21,6 +21,7 @@ __all__ = [
     "load_document",
     "parse",
     "readable_name",
+    "supported_formats",
 ]
 
 MOST_BYTES = 512 * 2**20
@@ -33,6 +34,7 @@ _PAGE_BREAK = "\n\n"
 class Format(NamedTuple):
     """A family of files that one loader reads."""
 
+    name: str
     loader: str
     """`module:function` in this package, imported when a file needs it."""
     suffixes: str
@@ -41,31 +43,37 @@ class Format(NamedTuple):
 
 
 FORMATS = (
-    Format("markdown:read_markdown", ".md .markdown .mdx", is_simple=True),
-    Format("text:read_text", ".txt .text .rst .log .org .adoc .tex .srt .vtt", is_simple=True),
-    Format("html:read_html", ".html .htm .xhtml"),
-    Format("pdf:read_pdf", ".pdf"),
-    Format("docx:read_docx", ".docx .docm .dotx"),
-    Format("pptx:read_pptx", ".pptx .pptm .ppsx"),
-    Format("spreadsheet:read_spreadsheet", ".xlsx .xlsm .xlsb .xls .ods"),
-    Format("delimited:read_delimited", ".csv .tsv .tab"),
-    Format("opendocument:read_opendocument", ".odt .odp .ott"),
-    Format("epub:read_epub", ".epub"),
-    Format("rtf:read_rtf", ".rtf"),
-    Format("mail:read_mail", ".eml .mht .mhtml"),
-    Format("outlook:read_msg", ".msg"),
-    Format("structured:read_json", ".json .geojson", is_simple=True),
-    Format("structured:read_json_lines", ".jsonl .ndjson", is_simple=True),
-    Format("notebook:read_notebook", ".ipynb"),
-    Format("xml:read_xml", ".xml .rss .atom"),
+    Format("Markdown", "markdown:read_markdown", ".md .markdown .mdx", is_simple=True),
     Format(
+        "plain text",
+        "text:read_text",
+        ".txt .text .rst .log .org .adoc .tex .srt .vtt",
+        is_simple=True,
+    ),
+    Format("HTML", "html:read_html", ".html .htm .xhtml"),
+    Format("PDF", "pdf:read_pdf", ".pdf"),
+    Format("Word", "docx:read_docx", ".docx .docm .dotx"),
+    Format("PowerPoint", "pptx:read_pptx", ".pptx .pptm .ppsx"),
+    Format("spreadsheets", "spreadsheet:read_spreadsheet", ".xlsx .xlsm .xlsb .xls .ods"),
+    Format("delimited tables", "delimited:read_delimited", ".csv .tsv .tab"),
+    Format("OpenDocument", "opendocument:read_opendocument", ".odt .odp .ott"),
+    Format("EPUB", "epub:read_epub", ".epub"),
+    Format("RTF", "rtf:read_rtf", ".rtf"),
+    Format("mail", "mail:read_mail", ".eml .mht .mhtml"),
+    Format("Outlook mail", "outlook:read_msg", ".msg"),
+    Format("JSON", "structured:read_json", ".json .geojson", is_simple=True),
+    Format("JSON lines", "structured:read_json_lines", ".jsonl .ndjson", is_simple=True),
+    Format("notebooks", "notebook:read_notebook", ".ipynb"),
+    Format("XML", "xml:read_xml", ".xml .rss .atom"),
+    Format(
+        "source code",
         "code:read_code",
         ".py .pyi .js .mjs .jsx .ts .tsx .java .kt .scala .groovy .c .h .cc .cpp .hpp .cs .go .rs "
         ".rb .php .swift .m .r .jl .lua .pl .sh .bash .ps1 .bat .sql .vue .css .scss .dart .ex "
         ".erl .hs .ml .clj .f90 .toml .yaml .yml .ini .cfg .conf .properties .proto .graphql .tf",
         is_simple=True,
     ),
-    Format("image:read_image", ".png .jpg .jpeg .tif .tiff .bmp .webp .gif"),
+    Format("pictures", "image:read_image", ".png .jpg .jpeg .tif .tiff .bmp .webp .gif"),
 )
 SUFFIXES: Mapping[str, Format] = {
     suffix: format_ for format_ in FORMATS for suffix in format_.suffixes.split()
@@ -131,8 +139,13 @@ def format_of(name: str) -> Format:
             f"Files with the suffix {suffix!r} are not supported; save it as {_INSTEAD[suffix]}."
         )
     raise UnreadableDocumentError(
-        f"Files with the suffix {suffix!r} are not supported; supported: {', '.join(SUFFIXES)}."
+        f"Files with the suffix {suffix!r} are not supported; supported are {supported_formats()}."
     )
+
+
+def supported_formats() -> str:
+    """The families that are read, with the first suffix of each."""
+    return ", ".join(f"{one.name} ({one.suffixes.split()[0]})" for one in FORMATS)
 
 
 def too_large(size: int) -> UnreadableDocumentError:

@@ -102,7 +102,7 @@ class _Parser:
             start_new_session=True,  # Ctrl-C is for the one who asked
         )
         self._lock = Lock()
-        self._is_late = False
+        self._late_after_s: float | None = None
 
     def ask(self, request: dict[str, Any], raw: bytes) -> dict[str, Any]:
         """Send a file and wait for its text or the reason why there is none."""
@@ -146,7 +146,7 @@ class _Parser:
 
     @contextlib.contextmanager
     def _deadline(self, seconds: float) -> Any:  # noqa: ANN401
-        timer = Timer(seconds, self._too_late)
+        timer = Timer(seconds, self._too_late, [seconds])
         timer.daemon = True
         timer.start()
         try:
@@ -154,16 +154,16 @@ class _Parser:
         finally:
             timer.cancel()
 
-    def _too_late(self) -> None:
+    def _too_late(self, seconds: float) -> None:
         with self._lock:
-            self._is_late = True
+            self._late_after_s = seconds
             self._process.kill()
 
     def _reason_of_death(self) -> UnreadableDocumentError:
         code = self._process.wait()
-        if self._is_late:
+        if self._late_after_s is not None:
             return UnreadableDocumentError(
-                f"Reading it took longer than {self._limits.timeout_s:g} s; it was given up."
+                f"Reading it took longer than {self._late_after_s:g} s; it was given up."
             )
         how = signal.Signals(-code).name if code < 0 else f"exit code {code}"
         return UnreadableDocumentError(

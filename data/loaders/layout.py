@@ -24,6 +24,8 @@ _PROSE_WORDS = 4
 """Words in the middle line of a column of text; a table's cells have fewer."""
 _TABLE_ROWS = 0.4
 """Share of lines at the same height from which two sides are a table and not two columns."""
+_RAGGED = 2.5
+"""Heights of the font that lines which break by themselves may leave free."""
 _CROSSING = (0.0, 0.05, 0.1, 0.2)
 """Shares of the lines that may run over both columns, as titles do; the least comes first."""
 _TABLE_PAUSE = 3
@@ -298,7 +300,11 @@ def _breaks(above: Line, below: Line, left: float, right: float) -> bool:
         room += before  # centred
     needed = min(first.x1 - first.x0, 2 * first.size if WIDE.search(first.text) else 1e9)
     indented = below.x0 - max(left, above.x0) > 1.2 * below.size and len(above.text) > 1
-    return room > needed + 0.5 * above.size or indented or bool(MARK.fullmatch(first.text))
+    return (
+        room > max(needed, _RAGGED * above.size) + 0.5 * above.size
+        or indented
+        or bool(MARK.fullmatch(first.text))
+    )
 
 
 def _heading_level(lines: Sequence[Line], text: str, body: float) -> int:

@@ -3,7 +3,7 @@
 import email
 import email.policy
 from collections.abc import Iterable
-from email.message import EmailMessage
+from email.message import EmailMessage, MIMEPart
 from pathlib import PurePosixPath
 
 from data.loaders.base import Parsed, UnreadableDocumentError
@@ -37,7 +37,7 @@ def read_mail(raw: bytes, stem: str) -> Parsed:
     attached = [
         (part.get_filename() or "", _content(part))
         for part in message.iter_attachments()
-        if isinstance(part, EmailMessage) and part.get_filename()
+        if part.get_filename()
     ]
     return told(headings, _body(body) if body is not None else "", attached, stem)
 
@@ -47,9 +47,11 @@ def told(
 ) -> Parsed:
     """A mail's parts as one text: heading lines, body, and what the attachments hold."""
     lines = "\n".join(f"{name}: {value}" for name, value in headings.items() if value)
-    blocks = [lines, body.strip()]
-    for name, raw in list(attached)[:_MOST_ATTACHMENTS]:
-        blocks.append(f"## {name}\n\n{_attachment(name, raw)}".strip())
+    parts = (
+        f"## {name}\n\n{_attachment(name, raw)}".strip()
+        for name, raw in list(attached)[:_MOST_ATTACHMENTS]
+    )
+    blocks = [lines, body.strip(), *parts]
     metadata = {name.lower(): headings[name] for name in ("From", "Date") if headings.get(name)}
     return Parsed(headings.get("Subject") or stem, "\n\n".join(filter(None, blocks)), (), metadata)
 
@@ -61,14 +63,14 @@ def _heading(message: EmailMessage, name: str) -> str:
         return ""
 
 
-def _body(part: EmailMessage) -> str:
+def _body(part: MIMEPart) -> str:
     raw, charset = _content(part), part.get_content_charset()
     if part.get_content_type() == "text/html":
         return read_html(raw, "").text
     return decode_text(raw, charset) if raw.strip() else ""
 
 
-def _content(part: EmailMessage) -> bytes:
+def _content(part: MIMEPart) -> bytes:
     content = part.get_payload(decode=True)
     return content if isinstance(content, bytes) else b""
 

@@ -10,7 +10,7 @@ from data.pdfium import Pdf, Word, open_pdf
 SCAN_SCALE = 2.0
 """Pixels a point for recognition: 144 dots an inch."""
 _NO_TITLE = re.compile(
-    r"\.(?:docx?|pdf|indd|qxd|tex|pptx?|xlsx?|rtf)\b|^microsoft|^untitled|^无标题|[\d\W_]*\Z", re.I
+    r"\.(?:docx?|pdf|indd|qxd|tex|pptx?|xlsx?|rtf)\b|^microsoft|^untitled|^无标题|^[\d\W_]*\Z", re.I
 )
 
 

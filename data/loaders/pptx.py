@@ -43,8 +43,8 @@ class _Slide:
         self._root = package.xml(path)
         self._relations = package.relations(path)
         shapes = (one for one in self._root.iter() if local_name(one) == "sp")
-        titles = (_paragraphs(shape) for shape in shapes if _placeholder(shape) in _TITLES)
-        self.title = " ".join(" ".join(titles).split()) if (titles := list(titles)) else ""
+        titles = [_paragraphs(shape) for shape in shapes if _placeholder(shape) in _TITLES]
+        self.title = " ".join(" ".join(titles).split())
 
     def blocks(self) -> Iterator[str]:
         """The title as a heading, then the shapes, then the speaker's notes and comments."""

@@ -31,7 +31,9 @@ def read_xml(raw: bytes, stem: str) -> Parsed:
     entries = [one for one in root.iter() if local_name(one) in _ENTRIES]
     if not entries:
         return Parsed(_title(root) or stem, "\n".join(_lines(root)))
-    return Parsed(_title(root) or stem, "\n\n".join(map(_entry, entries)))
+    title = _title(root)
+    heading = f"# {title}" if title else ""
+    return Parsed(title or stem, "\n\n".join(filter(None, [heading, *map(_entry, entries)])))
 
 
 def _title(root: "Element") -> str:
