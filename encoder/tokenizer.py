@@ -35,11 +35,14 @@ class Tokenizer:
         pad_id: int,
         unknown_id: int | None,
         eos_id: int | None,
+        marks: frozenset[int] = frozenset(),
     ) -> None:
         self._backend = backend
         self.pad_id = pad_id
         self._unknown_id = unknown_id
         self.eos_id = eos_id
+        self.marks = marks
+        """Ids that stand for no word: beginning, end, padding, unknown."""
 
     @classmethod
     def load(cls, folder: Path, *, trust_remote_code: bool = False) -> "Tokenizer":
@@ -66,7 +69,9 @@ class Tokenizer:
             _lower_case(backend)
         pad_id = tokenizer.pad_token_id
         eos_id = tokenizer.eos_token_id
-        return cls(backend, 0 if pad_id is None else pad_id, tokenizer.unk_token_id, eos_id)
+        unknown_id = tokenizer.unk_token_id
+        marks = frozenset({tokenizer.cls_token_id, eos_id, pad_id, unknown_id} - {None})
+        return cls(backend, 0 if pad_id is None else pad_id, unknown_id, eos_id, marks)
 
     def encode(self, texts: Sequence[str], template: str, spec: EncoderSpec) -> list[Tokens]:
         """Token ids of each text in its template, at most `spec.max_tokens` each.
