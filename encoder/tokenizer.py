@@ -115,6 +115,11 @@ class Tokenizer:
             return []
         return [self.eos_id]
 
+    @property
+    def backend(self) -> Any:  # noqa: ANN401 - tokenizers.Tokenizer is untyped
+        """The library's own tokenizer, without cutting and padding."""
+        return self._backend
+
     def spans(self, text: str) -> list[tuple[int, int]]:
         """The place of each token in the text as (start, end), without special tokens."""
         return list(self._backend.encode(text, add_special_tokens=False).offsets)
