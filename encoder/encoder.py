@@ -22,6 +22,8 @@ from encoder.tokenizer import Tokenizer
 
 log = logging.getLogger(__name__)
 
+QUANTISED = ("int8", "int4")
+"""Precisions of the weights, which give vectors of their own."""
 PRECISE = "torch float32"
 """The engine to which texts go whose values are not finite in another."""
 
@@ -350,8 +352,9 @@ def load_encoder(
         model: A folder, a hub id, or None for the embedded default (all-MiniLM-L6-v2).
         device: `auto` (a GPU where there is one), `cpu`, `cuda`, `cuda:1`, …
         backend: The engine: `torch`, `openvino` (CPU), or `auto`, the fastest one installed.
-        dtype: `float32`, `float16`, `bfloat16`, or `auto`: bfloat16 through OpenVINO where the
-            processor has instructions for it (cosines to float32 above 0.999), else float32.
+        dtype: `float32`, `float16`, `bfloat16`, on a GPU also `int8` or `int4` (the weights, by
+            bitsandbytes), or `auto`: bfloat16 through OpenVINO where the processor has
+            instructions for it (cosines to float32 above 0.999), else float32.
         dim: Keep only the first `dim` values of each embedding (Matryoshka models).
         revision: Branch, tag or commit on the hub.
         local_files_only: Do not ask the hub.
@@ -396,14 +399,18 @@ def load_described(
     _check_own_code(found.row, trust_remote_code)
     for sentence in (*found.guesses, *found.disagreements):
         log.warning(sentence)
-    tokenizer = Tokenizer.load(found.folder, trust_remote_code=trust_remote_code)
+    tokenizer = Tokenizer.load(found.tokenizer_folder, trust_remote_code=trust_remote_code)
     from encoder.backends.choice import load_backend
+
+    # Weights of eight or four bits give other vectors, which must not meet in one index.
+    spec = replace(found.spec, precision=dtype) if dtype in QUANTISED else found.spec
 
     @cache
     def load(backend: str, dtype: str) -> Backend:
         return load_backend(
             found.folder,
-            found.spec,
+            spec,
+            base=found.base,
             pad_id=tokenizer.pad_id,
             backend=backend,
             device=device,
@@ -412,5 +419,6 @@ def load_described(
         )
 
     engine = load(backend, dtype)
-    precise = None if engine.engine.startswith(PRECISE) else partial(load, "torch", "float32")
-    return Encoder(found.spec, tokenizer, engine, found.languages, precise)
+    is_exact = engine.engine.startswith(PRECISE) or dtype in QUANTISED
+    precise = None if is_exact else partial(load, "torch", "float32")
+    return Encoder(spec, tokenizer, engine, found.languages, precise)
