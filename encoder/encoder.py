@@ -1,9 +1,10 @@
 """The encoder: texts in, one unit vector each out."""
 
 import logging
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
 from dataclasses import replace
 from functools import cache, partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,8 +16,9 @@ from encoder.registry import ModelRow, find_row, known_instructions
 from encoder.report import EncodeReport
 from encoder.running import Backend, Item, Runner, prepared_ahead
 from encoder.spec import EncoderSpec
+from encoder.streaming import StreamProgress, resume_embeddings, windows, write_embeddings
 from encoder.templates import CLEANERS, PLACE, ROLES, unwrap
-from encoder.texts import check_texts, in_parts, places_of
+from encoder.texts import check_list, check_texts, in_parts, places_of
 from encoder.tokenizer import Tokenizer
 
 log = logging.getLogger(__name__)
@@ -151,6 +153,98 @@ class Encoder:
                 yield items
 
         return prepared_ahead(tokenised()) if len(parts) > 1 else tokenised()
+
+    def encode_stream(
+        self,
+        texts: Iterable[str],
+        *,
+        role: str = "document",
+        task: str | None = None,
+        progress: StreamProgress | None = None,
+        report: EncodeReport | None = None,
+    ) -> Iterator[NDArray[np.float32]]:
+        """Embed texts that need not fit into memory; equal ones near each other are encoded once.
+
+        Args:
+            texts: Any number, also from a generator; a few thousand are held at a time.
+            role: `query` or `document`.
+            task: One of `spec.tasks`.
+            progress: Called with (texts done, texts in all if `texts` has a length).
+            report: As `encode_queries`.
+
+        Yields:
+            The embeddings in the order of the texts, some thousand rows at a time.
+
+        Raises:
+            As `encode_queries`, when the text's turn comes.
+        """
+        check_list(texts)
+        template = self.spec.template(role, task)
+        total = len(texts) if isinstance(texts, Sized) else None
+        return self._stream(texts, template, progress, report, total=total)
+
+    def _stream(
+        self,
+        texts: Iterable[str],
+        template: str,
+        progress: StreamProgress | None,
+        report: EncodeReport | None,
+        first: int = 0,
+        total: int | None = None,
+    ) -> Iterator[NDArray[np.float32]]:
+        def shifted(done: int, _: int) -> None:
+            if progress is not None:
+                progress(first + done, total)
+
+        for window in windows(texts, self.spec.dim, first):
+            yield self._encode(window, template, shifted, report, first)
+            first += len(window)
+
+    def encode_to_file(
+        self,
+        texts: Iterable[str],
+        path: str | Path,
+        *,
+        role: str = "document",
+        task: str | None = None,
+        progress: StreamProgress | None = None,
+        resume: bool = False,
+    ) -> EncodeReport:
+        """Embed texts into a .npy file, in flat memory; read it with `np.load(mmap_mode="r")`.
+
+        The file appears, or takes the place of an old one, when all rows are in it.
+
+        Args:
+            texts: As `encode_stream`.
+            path: The file; float32, shape (texts, dim).
+            role: As `encode_stream`.
+            task: As `encode_stream`.
+            progress: As `encode_stream`.
+            resume: Keep what an error or an end of the process cuts off, beside the file, and go
+                on from there when called again with the same texts.
+
+        Returns:
+            What happened to the texts.
+
+        Raises:
+            OSError: If the file cannot be written.
+            ValueError: As `encode_queries`, or if what is to be resumed is of other texts.
+        """
+        check_list(texts)
+        template = self.spec.template(role, task)
+        path = Path(path)
+        report = EncodeReport()
+        total = len(texts) if isinstance(texts, Sized) else None
+
+        def encode(texts: Iterable[str], first: int) -> Iterator[NDArray[np.float32]]:
+            return self._stream(texts, template, progress, report, first, total)
+
+        if resume:
+            identity = {"encoder": self.spec.fingerprint, "template": template}
+            report.resumed = resume_embeddings(texts, path, self.dim, encode, identity)
+        else:
+            write_embeddings(texts, path, self.dim, encode)
+        return report
 
     def encode_tokens(
         self, texts: Sequence[str], *, role: str = "document", task: str | None = None

@@ -97,7 +97,9 @@ class EncoderSpec:
             check_template(template)
 
     def template(self, role: str, task: str | None = None) -> str:
-        """The template of a task if one is named, else of the role."""
+        """The template of a task if one is named, else of the role (`query` or `document`)."""
+        if role not in ROLES:
+            raise ValueError(f"Unknown role {role!r}. Known: {', '.join(ROLES)}.")
         if task is None:
             return self.templates.get(role, PLACE)
         if task not in self.tasks:
