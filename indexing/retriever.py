@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from indexing.answers import ScoredSentence, score_sentences
 from indexing.filter_parser import parse_filter
 from indexing.filters import Filter
-from indexing.fusion import dense_weight, fuse
+from indexing.fusion import FUSED_DEPTH
 from indexing.generation import Generation, current_folder, open_current
 from indexing.hits import Hit, Mode, Scores
 from indexing.stores.base import NO_ID
@@ -23,8 +23,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Hit", "Mode", "SearchIndex", "open_index"]
 
-FUSED_DEPTH = 100
-"""Hits of each leg that fusion looks at, at least."""
 Allowed = NDArray[np.int64] | None
 LONGEST_QUERY = 10_000
 """Characters of a query that are searched for; what follows adds time and no meaning."""
@@ -149,10 +147,10 @@ class SearchIndex:
         depth = max(k, FUSED_DEPTH)
         dense = self._dense(generation, query, depth, allowed)
         lexical = _lexical(generation, query, depth, allowed)
-        weight = dense_weight(self.encoder.unknown_share(query))
+        fused = generation.fusion.fuse(dense, lexical, self.encoder.unknown_share(query))
         return [
             (id_, Scores(dense=dense.get(id_), lexical=lexical.get(id_), fused=score))
-            for id_, score in fuse(list(dense), list(lexical), weight)
+            for id_, score in fused
         ]
 
     def _dense(
