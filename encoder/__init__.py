@@ -9,6 +9,8 @@ if TYPE_CHECKING:
     from encoder.model_folder import describe_encoder
     from encoder.registry import known_instructions, known_models
     from encoder.report import EncodeReport
+    from encoder.reranker import Ranked, Reranker, load_reranker
+    from encoder.rerankers import known_rerankers
     from encoder.spec import EncoderSpec
 
 _HOMES = {
@@ -18,6 +20,10 @@ _HOMES = {
     "EncoderSpec": "encoder.spec",
     "EncodeReport": "encoder.report",
     "describe_encoder": "encoder.model_folder",
+    "load_reranker": "encoder.reranker",
+    "Reranker": "encoder.reranker",
+    "Ranked": "encoder.reranker",
+    "known_rerankers": "encoder.rerankers",
     "known_models": "encoder.registry",
     "known_instructions": "encoder.registry",
     "MissingExtraError": "encoder.errors",
@@ -31,7 +37,11 @@ __all__ = [
     "EncodeReport",
     "describe_encoder",
     "load_described",
+    "load_reranker",
+    "Reranker",
+    "Ranked",
     "known_models",
+    "known_rerankers",
     "known_instructions",
     "MissingExtraError",
     "ModelNotFoundError",

@@ -253,7 +253,7 @@ def test_evaluate_scores_a_beir_folder(beir, call, mode):
     assert list(result) == [
         "dataset", "split", "encoder", "mode", "queries", "documents", "ndcg@10", "mrr@10",
         "map@100", "recall@1", "recall@3", "recall@5", "recall@10", "recall@100", "hit@1", "hit@3",
-        "hit@5", "hit@10", "by_language",
+        "hit@5", "hit@10", "intervals", "by_language",
     ]  # fmt: skip
     # The document called like the second query is its exact copy, and in the way.
     assert (result["hit@1"], result["hit@3"]) == (0.5, 1.0)
@@ -415,6 +415,23 @@ def test_a_wrong_filter_is_a_wrong_call(kb, call, expression, message):
     assert (code, out) == (2, "")
     assert message in err
     assert err.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--diversity", "2"], "--diversity must be between 0 and 1, got 2.0."),
+        (["--diversity", "nan"], "--diversity must be between 0 and 1, got nan."),
+        (["--per-document", "0"], "--per-document must be at least 1, got 0."),
+        (["--context", "-1"], "--context must be 0 or more, got -1."),
+        (["--k", "many"], "invalid int value: 'many'"),
+    ],
+)
+def test_choices_out_of_range_are_a_wrong_call(kb, call, options, message):
+    code, out, err = call("search", "word", "--index", kb, *options)
+
+    assert (code, out) == (2, "")
+    assert message in err
 
 
 def test_a_filter_keeps_the_other_documents_out(kb, call):
