@@ -60,9 +60,9 @@ class Fusion:
         """
         share = self.dense_share * max(0.0, 1.0 - unknown_share / BLIND_SHARE)
         if self.method is FusionMethod.CONVEX:
-            # The dense leg ends where it is cut; a shorter lexical one has met every text that
-            # shares a term with the query, and what it lacks scores 0.
-            is_whole = len(lexical) < len(dense)
+            # A lexical leg that ends early has met every text that shares a term with the query,
+            # and what it lacks scores 0.
+            is_whole = len(lexical) < min(len(dense), FUSED_DEPTH)
             values = [_stretched(lexical, floor=0.0 if is_whole else None), _stretched(dense)]
         else:
             values = [_reciprocal_ranks(lexical), _reciprocal_ranks(dense)]
@@ -75,14 +75,19 @@ class Fusion:
 
 
 def _stretched(leg: Mapping[int, float], floor: float | None = None) -> dict[int, float]:
-    """Scores of a leg from 1 for its best to 0 for `floor`, or for its last without one."""
+    """Scores of a leg from 1 for its best to 0 for `floor`, or for its last without one.
+
+    Only the first `FUSED_DEPTH` count, what follows has 0: so an order does not depend on how many
+    hits were asked for.
+    """
     if not leg:
         return {}
-    best, last = max(leg.values()), min(leg.values())
+    first = list(leg.values())[:FUSED_DEPTH]
+    best, last = first[0], first[-1]
     low = last if floor is None else min(floor, last)
     if best == low:
-        return dict.fromkeys(leg, 1.0)
-    return {id_: (score - low) / (best - low) for id_, score in leg.items()}
+        return {id_: float(score >= low) for id_, score in leg.items()}
+    return {id_: max(0.0, score - low) / (best - low) for id_, score in leg.items()}
 
 
 def _reciprocal_ranks(leg: Mapping[int, float]) -> dict[int, float]:

@@ -39,6 +39,18 @@ def test_scores_that_are_all_equal_count_fully():
     assert dict(CONVEX.fuse({1: 0.5, 2: 0.5}, {})) == pytest.approx({1: 0.4, 2: 0.4})
 
 
+def test_deeper_lists_do_not_change_the_order_of_the_first():
+    dense = {n: 1.0 - n / 1000 for n in range(400)}
+    lexical = {n * 7 % 500: 50.0 - n / 10 for n in range(300)}
+
+    deep = CONVEX.fuse(dense, lexical)
+    usual = CONVEX.fuse(dict(list(dense.items())[:100]), dict(list(lexical.items())[:100]))
+
+    positive = [item for item in usual if item[1] > 0]
+    assert deep[: len(positive)] == positive
+    assert len(deep) == len({*dense, *lexical})
+
+
 # Reciprocal ranks
 
 
