@@ -61,21 +61,9 @@ class TorchBackend:
         model = _load_model(folder, resolve_device(device), _dtype(dtype), trust_remote_code)
         return cls(model, spec, pad_id, load_head(folder, spec, model.device))
 
-    def compile(self, dtype: str) -> None:
-        """Run the model, which is on the CPU in float32, through OpenVINO from now on.
-
-        Raises:
-            ValueError: If OpenVINO cannot run it; then nothing has changed.
-            MissingExtraError: If OpenVINO is not installed.
-        """
-        from encoder.backends.openvino import TOKEN_BUDGET as OPENVINO_BUDGET
-        from encoder.backends.openvino import OpenVinoModel
-
-        with _silenced():
-            self._model = OpenVinoModel(self._model, dtype)
-        self._options = {}
-        self.token_budget = OPENVINO_BUDGET
-        self.engine = f"openvino {self._model.dtype} on cpu"
+    def as_module(self) -> torch.nn.Module:
+        """Padded ids and mask to whole embeddings and token vectors, as one module to convert."""
+        return _Whole(self)
 
     def embed(self, ids: Sequence[Sequence[int]]) -> NDArray[np.float32]:
         """Embed one batch.
@@ -91,7 +79,7 @@ class TorchBackend:
         """
         input_ids, mask = self._padded(ids)
         with torch.inference_mode():
-            vectors = self._embedded(input_ids, mask)[:, : self._spec.dim]
+            vectors = self.forward(input_ids, mask)[0][:, : self._spec.dim]
             if self._spec.normalize:
                 vectors = torch.nn.functional.normalize(vectors, dim=1)
         if not bool(torch.isfinite(vectors).all()):
@@ -107,12 +95,15 @@ class TorchBackend:
             vectors = self._run(input_ids, mask)[0].float().cpu().numpy()
         return [vectors[row, : len(tokens)].copy() for row, tokens in enumerate(ids)]
 
-    def _embedded(self, input_ids: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+    def forward(
+        self, input_ids: torch.Tensor, mask: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Embeddings before they are cut and scaled, (batch, width), and the token vectors."""
         pooling = self._spec.pooling
         vectors, hidden_states = self._run(input_ids, mask)
         words = self._model.get_input_embeddings()(input_ids) if self._needs_words else None
         pooled = pool(vectors, mask, pooling, hidden_states=hidden_states, word_vectors=words)
-        return self._head(pooled)  # type: ignore[no-any-return]
+        return self._head(pooled), vectors
 
     def _run(
         self, input_ids: torch.Tensor, mask: torch.Tensor
@@ -134,6 +125,20 @@ class TorchBackend:
         return input_ids.to(self._model.device), mask.to(self._model.device)
 
 
+class _Whole(torch.nn.Module):
+    """A backend as a module, which owns the weights that a conversion looks for."""
+
+    def __init__(self, backend: TorchBackend) -> None:
+        super().__init__()
+        self._parts = torch.nn.ModuleList([backend._model, backend._head])
+        self._backend = backend
+
+    def forward(
+        self, input_ids: torch.Tensor, attention_mask: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        return self._backend.forward(input_ids, attention_mask)
+
+
 def _check_layer(spec: EncoderSpec, layers: int) -> None:
     if not -layers - 1 <= spec.layer <= layers:
         raise ValueError(
@@ -146,7 +151,7 @@ def _load_model(
     folder: Path, device: torch.device, dtype: torch.dtype, trust_remote_code: bool
 ) -> PreTrainedModel:
     try:
-        with _silenced():
+        with silenced():
             model, report = AutoModel.from_pretrained(
                 folder,
                 local_files_only=True,
@@ -188,7 +193,7 @@ def _dtype(dtype: str) -> torch.dtype:
 
 
 @contextmanager
-def _silenced() -> Iterator[None]:
+def silenced() -> Iterator[None]:
     """Keep the library's progress bar and load report off the terminal for a while."""
     verbosity = transformers_logging.get_verbosity()
     bar = transformers_logging.is_progress_bar_enabled()
