@@ -2,13 +2,21 @@
 
 import json
 import sqlite3
+import time
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Lock
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from data import Chunk, Document
+from indexing.facts import Fact, document_facts
+from indexing.filter_sql import condition
+from indexing.filters import BUILT_IN, Filter, fields_of
+from indexing.language import SAMPLE
 
 _SCHEMA = """
 CREATE TABLE documents (
@@ -24,6 +32,16 @@ CREATE TABLE chunks (
 CREATE INDEX chunks_by_document ON chunks (document);
 CREATE INDEX chunks_by_digest ON chunks (digest);
 """
+_FACTS = """
+CREATE TABLE {where}.facts (
+    document TEXT NOT NULL, field TEXT NOT NULL, kind TEXT NOT NULL, value NOT NULL,
+    is_listed INTEGER NOT NULL
+);
+CREATE INDEX {where}.facts_by_value ON facts (field, kind, value, document);
+CREATE INDEX {where}.facts_by_document ON facts (document);
+"""
+"""What filters ask. Catalogues of earlier versions lack it; readers then make it in memory."""
+_FACT = "field, kind, value, is_listed"
 _CHUNK = 'id, document, start, "end", page, heading, text'
 _MOST_VARIABLES = 500
 """Ids in one SQL statement; SQLite allows at least 999."""
@@ -49,6 +67,8 @@ class DocumentRecord:
     document: Document
     state: FileState
     chunks: tuple["ChunkRecord", ...]
+    facts: tuple[Fact, ...] = field(default=(), compare=False)
+    """What filters can ask of it; found out when it is first written."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +88,7 @@ class CatalogWriter:
         self._connection = sqlite3.connect(path)
         # The file is worthless until the generation is published, which syncs it as a whole.
         self._connection.executescript("PRAGMA journal_mode=OFF; PRAGMA synchronous=OFF;" + _SCHEMA)
+        self._connection.executescript(_FACTS.format(where="main"))
 
     def add(self, records: Iterable[DocumentRecord]) -> None:
         """Write documents with their chunks."""
@@ -79,6 +100,7 @@ class CatalogWriter:
                 "INSERT INTO chunks VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
                 [_chunk_row(chunk) for chunk in record.chunks],
             )
+            _add_facts(self._connection, record.document.id, record.facts or _found_out(record))
 
     def close(self) -> None:
         """Commit and close the file."""
@@ -94,6 +116,7 @@ class Catalog:
         self._connection = sqlite3.connect(
             f"{path.absolute().as_uri()}?mode=ro&immutable=1", uri=True, check_same_thread=False
         )
+        self._has_facts = False
 
     def close(self) -> None:
         """Close the file."""
@@ -135,6 +158,49 @@ class Catalog:
             for id_, root, size, mtime_ns, content in self._rows(sql)
         }
 
+    def matching(self, tree: Filter) -> NDArray[np.int64]:
+        """The chunks that a filter lets through, ascending."""
+        self._need_facts()
+        sql, values = condition(tree)
+        rows = self._rows(f"SELECT c.id FROM chunks AS c WHERE {sql} ORDER BY c.id", values)
+        return np.fromiter((row[0] for row in rows), np.int64, len(rows))
+
+    def unknown_fields(self, tree: Filter) -> set[str]:
+        """The fields of a filter that no document here has."""
+        self._need_facts()
+        sql = "SELECT 1 FROM facts WHERE field = ? LIMIT 1"
+        asked = set(fields_of(tree)) - set(BUILT_IN)
+        return {field for field in asked if not self._rows(sql, [field])}
+
+    def fields(self) -> set[str]:
+        """The fields that documents here have."""
+        self._need_facts()
+        return {row[0] for row in self._rows("SELECT DISTINCT field FROM facts")}
+
+    def facts(self, document: str) -> tuple[Fact, ...]:
+        """What filters can ask of a document."""
+        self._need_facts()
+        rows = self._rows(f"SELECT {_FACT} FROM facts WHERE document = ?", [document])
+        return tuple(Fact(field, kind, value, bool(listed)) for field, kind, value, listed in rows)
+
+    def _need_facts(self) -> None:
+        """Make the table of facts in memory, where an earlier version wrote the catalogue."""
+        with self._lock:
+            if self._has_facts:
+                return
+            sql = "SELECT 1 FROM sqlite_master WHERE name = 'facts'"
+            if not self._connection.execute(sql).fetchall():
+                self._connection.execute("PRAGMA temp_store = MEMORY")
+                self._connection.executescript(_FACTS.format(where="temp"))
+                sql = (
+                    f"SELECT id, title, substr(text, 1, {SAMPLE}), source, metadata, page_starts,"
+                    " mtime_ns FROM documents"
+                )
+                for row in self._connection.execute(sql):
+                    facts = document_facts(_document(row[:6]), row[6])
+                    _add_facts(self._connection, row[0], facts)
+            self._has_facts = True
+
     def chunk_ids(self, documents: Sequence[str]) -> list[int]:
         """The chunks of these documents, ascending."""
         ids: list[int] = []
@@ -168,7 +234,20 @@ class Catalog:
                 ChunkRecord(_chunk(chunk[:7]), chunk[7], chunk[8])
                 for chunk in self._rows(sql, [id_])
             )
-            yield DocumentRecord(_document_with_text(row), _state(row), tuple(chunks))
+            document, state = _document_with_text(row), _state(row)
+            yield DocumentRecord(document, state, tuple(chunks), self.facts(id_))
+
+
+def _found_out(record: DocumentRecord) -> tuple[Fact, ...]:
+    mtime_ns = record.state.mtime_ns
+    if mtime_ns == 0 and Path(record.state.root).is_absolute():  # a file, changed just now
+        mtime_ns = time.time_ns()
+    return document_facts(record.document, mtime_ns)
+
+
+def _add_facts(connection: sqlite3.Connection, document: str, facts: Iterable[Fact]) -> None:
+    rows = [(document, *fact) for fact in facts]
+    connection.executemany("INSERT INTO facts VALUES (?, ?, ?, ?, ?)", rows)
 
 
 def _portions(values: Sequence[Any]) -> Iterator[list[Any]]:

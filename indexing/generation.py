@@ -7,6 +7,7 @@ import socket
 import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -15,14 +16,22 @@ from numpy.typing import NDArray
 from data import Chunk, Document
 from indexing.catalog import Catalog, FileState
 from indexing.errors import CorruptIndexError, IndexLockedError, IndexNotFoundError
+from indexing.filter_parser import parse_filter
+from indexing.filters import BUILT_IN, Filter, FilterError, render_filter
 from indexing.lexical import LexicalIndex
 from indexing.manifest import Manifest, verify_files
 from indexing.segment import Segment
 from indexing.stores import SearchResult
+from indexing.stores.exact import ExactStore
 
 BASE, DELTA, LEXICAL, DELETED = "base", "delta", "lexical", "deleted.npy"
 KEPT_GENERATIONS = 2
 """The live one, and the one before it for readers that have not moved on."""
+EXACT_ALLOWED = 20_000
+"""Up to so many chunks that a filter allows, their embeddings are compared one by one: exact with
+every store, and no slower than the store would be."""
+_KEPT_FILTERS = 8
+_MOST_FIELDS = 30
 
 _CURRENT = "CURRENT"
 LOCK_NAME = "LOCK"
@@ -47,18 +56,61 @@ class Generation:
         self.deleted: NDArray[np.int64] = np.load(folder / DELETED, allow_pickle=False)
         """Chunks of the base that are no longer there, ascending."""
         self.lexical = LexicalIndex(folder / LEXICAL)
+        self._allowed = lru_cache(maxsize=_KEPT_FILTERS)(self._find_allowed)
         self._stale = self.base.catalog.documents_of(self.deleted.tolist())
 
-    def search(self, queries: NDArray[np.float32], k: int) -> SearchResult:
-        """The `k` nearest chunks of each query, shape (m, k)."""
-        parts = [self.base.store.search(queries, k, excluded=self.deleted)]
+    def search(
+        self, queries: NDArray[np.float32], k: int, *, allowed: NDArray[np.int64] | None = None
+    ) -> SearchResult:
+        """The `k` nearest chunks of each query, shape (m, k); of the allowed ones, if given."""
+        if allowed is not None and len(allowed) <= EXACT_ALLOWED:
+            return self.exact_search(queries, k, allowed)
+        if allowed is None:
+            parts = [self.base.store.search(queries, k, excluded=self.deleted)]
+        else:
+            parts = [self.base.store.search(queries, k, allowed=allowed)]
         if self.delta is not None:
-            parts.append(self.delta.store.search(queries, k))
+            parts.append(self.delta.store.search(queries, k, allowed=allowed))
         scores = np.concatenate([part.scores for part in parts], axis=1)
         ids = np.concatenate([part.ids for part in parts], axis=1)
         best = np.argsort(-scores, axis=1, kind="stable")[:, :k]
         return SearchResult(
             np.take_along_axis(scores, best, axis=1), np.take_along_axis(ids, best, axis=1)
+        )
+
+    def exact_search(
+        self, queries: NDArray[np.float32], k: int, ids: NDArray[np.int64]
+    ) -> SearchResult:
+        """The `k` nearest of some chunks by their stored embeddings, whatever the store."""
+        store = ExactStore(self.manifest.encoder.dim)
+        store.add(ids, self.embeddings(ids.tolist()))
+        return store.search(queries, k)
+
+    def allowed(self, tree: Filter) -> NDArray[np.int64]:
+        """The chunks that a filter lets through, ascending; the last few answers are kept.
+
+        Raises:
+            FilterError: If no document has one of the filter's fields.
+        """
+        return self._allowed(render_filter(tree))  # as text: 1 and true are equal in Python
+
+    def _find_allowed(self, expression: str) -> NDArray[np.int64]:
+        tree = parse_filter(expression)
+        catalogs = self._catalogs()
+        unknown = set.intersection(*(catalog.unknown_fields(tree) for catalog in catalogs))
+        if unknown:
+            raise FilterError(self._unknown_field(sorted(unknown)[0]))
+        parts = [catalog.matching(tree) for catalog in catalogs]
+        parts[0] = np.setdiff1d(parts[0], self.deleted, assume_unique=True)
+        return np.unique(np.concatenate(parts))
+
+    def _unknown_field(self, field: str) -> str:
+        known = set(BUILT_IN).union(*(catalog.fields() for catalog in self._catalogs()))
+        more = sorted(known - set(BUILT_IN))
+        shown = ", ".join([*BUILT_IN, *more[:_MOST_FIELDS]])
+        others = f" and {len(more) - _MOST_FIELDS} more" if len(more) > _MOST_FIELDS else ""
+        return (
+            f"No document has the field {field!r} that the filter asks for. Known: {shown}{others}."
         )
 
     def chunks(self, ids: Sequence[int]) -> dict[int, Chunk]:

@@ -23,11 +23,14 @@ class IndexRetriever(BaseRetriever):
     """How many documents to return."""
     mode: str = "hybrid"
     """`dense`, `lexical` or `hybrid`."""
+    filter: str | None = None
+    """Which chunks may be found, such as `lang == "zh" and year >= 2020`."""
 
     def _get_relevant_documents(
         self, query: str, *, run_manager: CallbackManagerForRetrieverRun
     ) -> list[Document]:
-        return [_document(hit) for hit in self.index.search(query, self.k, mode=self.mode)]
+        hits = self.index.search(query, self.k, mode=self.mode, filter=self.filter)
+        return [_document(hit) for hit in hits]
 
 
 def _document(hit: Hit) -> Document:

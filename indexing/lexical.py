@@ -22,6 +22,8 @@ _RUN = re.compile(rf"(?P<han>[{_HAN}]+)|(?P<word>[^\W_{_HAN}]+)")
 _LONGEST_WORD = 64
 _ANALYZER = "angler"
 _HEAP_BYTES = 64_000_000
+_TERMS_ALLOWED = 2_000
+"""Up to so many allowed ids are part of the query; beyond, looking further down is quicker."""
 
 
 def words(text: str) -> Iterator[str]:
@@ -65,8 +67,15 @@ class LexicalIndex:
     def __len__(self) -> int:
         return self._index.searcher().num_docs
 
-    def search(self, query: str, k: int) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    def search(
+        self, query: str, k: int, *, allowed: NDArray[np.int64] | None = None
+    ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
         """The `k` best ids by BM25 (k1 = 1.2, b = 0.75).
+
+        Args:
+            query: What to look for.
+            k: How many.
+            allowed: Only these ids, if given.
 
         Returns:
             Scores and ids, best first; fewer than `k` where fewer texts share a term.
@@ -77,12 +86,38 @@ class LexicalIndex:
         if not terms or not len(self):
             return np.empty(0, np.float32), np.empty(0, np.int64)
         clauses = [(tantivy.Occur.Should, self._term(*term)) for term in terms.items()]
+        text = tantivy.Query.boolean_query(clauses)
+        if allowed is None:
+            return self._best(text, k)
+        if len(allowed) <= _TERMS_ALLOWED:
+            return self._best(self._only(text, allowed), k)
+        return self._best_allowed(text, k, allowed)
+
+    def _best(self, query: tantivy.Query, k: int) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
         searcher = self._index.searcher()
-        hits = searcher.search(tantivy.Query.boolean_query(clauses), k, count=False).hits
+        hits = searcher.search(query, k, count=False).hits
         ids = searcher.fast_field_values("id", [address for _, address in hits])
         order = sorted(zip((-score for score, _ in hits), ids, strict=True))
         scores = np.array([-score for score, _ in order], np.float32)
         return scores, np.array([id_ for _, id_ in order], np.int64)
+
+    def _only(self, query: tantivy.Query, allowed: NDArray[np.int64]) -> tantivy.Query:
+        ids = tantivy.Query.term_set_query(self._schema, "id", allowed.tolist())
+        free = tantivy.Query.const_score_query(ids, 0.0)
+        must = tantivy.Occur.Must
+        return tantivy.Query.boolean_query([(must, query), (must, free)])
+
+    def _best_allowed(
+        self, query: tantivy.Query, k: int, allowed: NDArray[np.int64]
+    ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+        """Look further down the ranking until `k` allowed ids were met: many are allowed."""
+        depth = min(len(self), 2 * k * max(1, len(self) // len(allowed)))
+        while True:
+            scores, ids = self._best(query, depth)
+            kept = np.isin(ids, allowed)
+            if kept.sum() >= k or len(ids) < depth or depth >= len(self):
+                return scores[kept][:k], ids[kept][:k]
+            depth = min(len(self), depth * 4)
 
     def _term(self, term: str, count: int) -> tantivy.Query:
         query = tantivy.Query.term_query(self._schema, "text", term, index_option="freq")

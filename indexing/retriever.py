@@ -6,8 +6,11 @@ from threading import Lock
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from indexing.answers import ScoredSentence, score_sentences
+from indexing.filter_parser import parse_filter
+from indexing.filters import Filter
 from indexing.fusion import dense_weight, fuse
 from indexing.generation import Generation, current_folder, open_current
 from indexing.hits import Hit, Mode, Scores
@@ -22,6 +25,7 @@ __all__ = ["Hit", "Mode", "SearchIndex", "open_index"]
 
 FUSED_DEPTH = 100
 """Hits of each leg that fusion looks at, at least."""
+Allowed = NDArray[np.int64] | None
 LONGEST_QUERY = 10_000
 """Characters of a query that are searched for; what follows adds time and no meaning."""
 
@@ -96,15 +100,24 @@ class SearchIndex:
         self._generation = generation
         return True
 
-    def search(self, query: str, k: int = 10, *, mode: str = Mode.HYBRID) -> list[Hit]:
+    def search(
+        self,
+        query: str,
+        k: int = 10,
+        *,
+        mode: str = Mode.HYBRID,
+        filter: str | Filter | None = None,
+    ) -> list[Hit]:
         """The `k` best hits, best first; fewer where the index holds fewer.
 
         Args:
             query: What to look for, at least one visible character.
             k: How many hits.
             mode: `dense`, `lexical` or `hybrid`.
+            filter: Only chunks that it lets through, such as `lang == "zh" and year >= 2020`.
 
         Raises:
+            FilterError: If the filter cannot be read, or asks for a field that no document has.
             ValueError: If the query is empty, `k` is below 1, or there is no such mode.
         """
         if not query.strip():
@@ -115,31 +128,39 @@ class SearchIndex:
             raise ValueError(f"Unknown mode {mode!r}. Known: {', '.join(Mode)}.")
         generation = self._generation
         query = query.strip()[:LONGEST_QUERY]
-        ranked = self._ranked(generation, query, k, Mode(mode))
+        allowed = None
+        if filter is not None:
+            tree = parse_filter(filter) if isinstance(filter, str) else filter
+            allowed = generation.allowed(tree)
+            if not len(allowed):
+                return []
+        ranked = self._ranked(generation, query, k, Mode(mode), allowed)
         return _hits(generation, ranked[:k], Mode(mode))
 
     def _ranked(
-        self, generation: Generation, query: str, k: int, mode: Mode
+        self, generation: Generation, query: str, k: int, mode: Mode, allowed: Allowed
     ) -> list[tuple[int, Scores]]:
         if mode is Mode.DENSE:
-            found = self._dense(generation, query, k)
+            found = self._dense(generation, query, k, allowed)
             return [(id_, Scores(dense=score)) for id_, score in found.items()]
         if mode is Mode.LEXICAL:
-            found = _lexical(generation, query, k)
+            found = _lexical(generation, query, k, allowed)
             return [(id_, Scores(lexical=score)) for id_, score in found.items()]
         depth = max(k, FUSED_DEPTH)
-        dense = self._dense(generation, query, depth)
-        lexical = _lexical(generation, query, depth)
+        dense = self._dense(generation, query, depth, allowed)
+        lexical = _lexical(generation, query, depth, allowed)
         weight = dense_weight(self.encoder.unknown_share(query))
         return [
             (id_, Scores(dense=dense.get(id_), lexical=lexical.get(id_), fused=score))
             for id_, score in fuse(list(dense), list(lexical), weight)
         ]
 
-    def _dense(self, generation: Generation, query: str, k: int) -> dict[int, float]:
+    def _dense(
+        self, generation: Generation, query: str, k: int, allowed: Allowed
+    ) -> dict[int, float]:
         """Score by chunk, best first."""
         vector = self.encoder.encode_queries([query])
-        scores, ids = generation.search(vector, k)
+        scores, ids = generation.search(vector, k, allowed=allowed)
         pairs = zip(ids[0].tolist(), scores[0].tolist(), strict=True)
         return {id_: score for id_, score in pairs if id_ != NO_ID}
 
@@ -147,15 +168,17 @@ class SearchIndex:
         """The sentences of some hits, each with how well it answers the query, best first."""
         return score_sentences(query, hits, self.encoder)
 
-    def as_retriever(self, k: int = 5, *, mode: str = Mode.HYBRID) -> "IndexRetriever":
+    def as_retriever(
+        self, k: int = 5, *, mode: str = Mode.HYBRID, filter: str | None = None
+    ) -> "IndexRetriever":
         """The index as a LangChain retriever, with citations in each document's metadata."""
         from indexing.langchain_adapters import IndexRetriever
 
-        return IndexRetriever(index=self, k=k, mode=mode)
+        return IndexRetriever(index=self, k=k, mode=mode, filter=filter)
 
 
-def _lexical(generation: Generation, query: str, k: int) -> dict[int, float]:
-    scores, ids = generation.lexical.search(query, k)
+def _lexical(generation: Generation, query: str, k: int, allowed: Allowed) -> dict[int, float]:
+    scores, ids = generation.lexical.search(query, k, allowed=allowed)
     return dict(zip(ids.tolist(), np.asarray(scores, float).tolist(), strict=True))
 
 

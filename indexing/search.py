@@ -2,6 +2,7 @@
 
 import textwrap
 import time
+from argparse import Namespace
 from typing import TYPE_CHECKING
 
 from encoder.command import Parser, print_json, run
@@ -22,6 +23,7 @@ def _parser() -> Parser:
     option(
         "--mode", choices=("dense", "lexical", "hybrid"), default="hybrid", help="default: hybrid"
     )
+    option("--filter", metavar="EXPR", help='for example: lang == "zh" and year >= 2020')
     option("--json", action="store_true", help="print one JSON object")
     return parser
 
@@ -29,27 +31,27 @@ def _parser() -> Parser:
 def main() -> None:
     """Parse, search, print."""
     arguments = _parser().parse_args()
-    run(
-        lambda: _search(
-            arguments.query, arguments.index, arguments.k, arguments.mode, as_json=arguments.json
-        )
-    )
+    run(lambda: _search(arguments))
 
 
-def _search(query: str, folder: str, k: int, mode: str, *, as_json: bool) -> None:
+def _search(arguments: Namespace) -> None:
     from indexing.errors import UsageError
+    from indexing.filter_parser import parse_filter
     from indexing.retriever import open_index
 
-    if not query.strip() or k < 1:
+    query, mode = arguments.query, arguments.mode
+    if not query.strip() or arguments.k < 1:
         raise UsageError("Give a query that is not empty, and a --k of at least 1.")
+    if arguments.filter is not None:
+        parse_filter(arguments.filter)  # before the encoder is loaded
     # One query is over sooner than an engine made for many could be prepared.
-    index = open_index(folder, backend="torch")
+    index = open_index(arguments.index, backend="torch")
     if mode != "lexical":
         index.encoder  # noqa: B018 - loaded here, so that took_ms is the search alone
     started = time.perf_counter()
-    hits = index.search(query, k, mode=mode)
+    hits = index.search(query, arguments.k, mode=mode, filter=arguments.filter)
     took_ms = round((time.perf_counter() - started) * 1000, 1)
-    if as_json:
+    if arguments.json:
         found = [hit.as_dict() for hit in hits]
         print_json({"query": query, "mode": mode, "hits": found, "took_ms": took_ms})
         return

@@ -13,6 +13,17 @@ import pytest
 from encoder import Encoder, EncoderSpec, load_encoder
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _cache_of_its_own(tmp_path_factory):
+    """No test reads or fills the cache of the person who runs it."""
+    before = os.environ.get("ANGLER_CACHE")
+    os.environ["ANGLER_CACHE"] = str(tmp_path_factory.mktemp("cache"))
+    yield
+    os.environ.pop("ANGLER_CACHE")
+    if before is not None:
+        os.environ["ANGLER_CACHE"] = before
+
+
 @pytest.fixture(scope="session")
 def default_encoder() -> Encoder:
     """The embedded default in float32 through torch, loaded once."""

@@ -401,6 +401,31 @@ def test_a_search_for_nothing_is_refused(kb, call, arguments):
     assert "not empty" in one_sentence(err)
 
 
+@pytest.mark.parametrize(
+    ("expression", "message"),
+    [
+        ("", "The filter is empty"),
+        ("lang = 'en'", "cannot be read at character 6: write == to compare"),
+        ("colour == 'red'", "No document has the field 'colour'"),
+    ],
+)
+def test_a_wrong_filter_is_a_wrong_call(kb, call, expression, message):
+    code, out, err = call("search", "word", "--index", kb, "--filter", expression, "--json")
+
+    assert (code, out) == (2, "")
+    assert message in err
+    assert err.count("\n") == 1
+
+
+def test_a_filter_keeps_the_other_documents_out(kb, call):
+    arguments = ["search", "password 请假", "--index", kb, "--mode", "lexical", "--json"]
+    everything = json.loads(call(*arguments)[1])["hits"]
+    chinese = json.loads(call(*arguments, "--filter", 'lang == "zh"')[1])["hits"]
+
+    assert [hit["document"] for hit in chinese] == ["docs/请假.md"]
+    assert len(everything) > len(chinese)
+
+
 def test_searching_where_no_index_is_says_how_to_build_one(tmp_path, call):
     code, _, err = call("search", "word", "--index", tmp_path)
 
