@@ -14,7 +14,7 @@ from contextlib import suppress
 from pathlib import Path
 from tempfile import mkdtemp
 
-from encoder.files import digest_of_file, read_object
+from encoder.files import cache_folder, digest_of_file, read_object
 
 log = logging.getLogger(__name__)
 
@@ -26,14 +26,9 @@ _ABANDONED_S = 24 * 3600
 """Age at which an entry that nobody finished counts as left behind by a process that died."""
 
 
-def cache_folder() -> Path:
-    """Where this user's caches lie: `ANGLER_CACHE`, or ~/.cache/angler."""
-    return Path(os.environ.get("ANGLER_CACHE") or "~/.cache/angler").expanduser()
-
-
 def find_entry(key: str) -> Path | None:
     """The folder kept under a key, every file of it checked by SHA-256; None if there is none."""
-    entry = _models() / key
+    entry = models_folder() / key
     if not entry.is_dir():
         return None
     try:
@@ -58,7 +53,7 @@ def keep_entry(key: str, write: Callable[[Path], None]) -> Path | None:
     Returns:
         The entry's folder; None where it cannot be kept, which is logged.
     """
-    models = _models()
+    models = models_folder()
     unfinished = None
     try:
         models.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -83,7 +78,7 @@ def clear_cache() -> int:
     Returns:
         How many bytes are free now.
     """
-    entries = _entries(_models())
+    entries = _entries(models_folder())
     freed = sum(_size(entry) for entry in entries)
     for entry in entries:
         _delete(entry)
@@ -92,10 +87,11 @@ def clear_cache() -> int:
 
 def used_bytes() -> int:
     """Bytes that the kept models take."""
-    return sum(_size(entry) for entry in _entries(_models()))
+    return sum(_size(entry) for entry in _entries(models_folder()))
 
 
-def _models() -> Path:
+def models_folder() -> Path:
+    """Where the entries lie."""
     return cache_folder() / "models"
 
 

@@ -44,8 +44,7 @@ def _search(arguments: Namespace) -> None:
         raise UsageError("Give a query that is not empty, and a --k of at least 1.")
     if arguments.filter is not None:
         parse_filter(arguments.filter)  # before the encoder is loaded
-    # One query is over sooner than an engine made for many could be prepared.
-    index = open_index(arguments.index, backend="torch")
+    index = open_index(arguments.index)
     if mode != "lexical":
         index.encoder  # noqa: B018 - loaded here, so that took_ms is the search alone
     started = time.perf_counter()

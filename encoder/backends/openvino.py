@@ -4,6 +4,7 @@ The way from token ids to embeddings is converted once and kept on disk (encoder
 """
 
 import logging
+import sys
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
@@ -22,6 +23,10 @@ from encoder.spec import EncoderSpec
 
 if TYPE_CHECKING:
     from encoder.backends.torch import TorchBackend
+
+# OpenVINO's tools report their use to its makers without being asked to. Angler reports nothing:
+# where the reporting package cannot be imported, they do without.
+sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
 
 try:
     import openvino
