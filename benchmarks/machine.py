@@ -2,6 +2,7 @@
 
 import os
 import platform
+import sys
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -41,3 +42,20 @@ def _version(name: str) -> str:
         return version(name)
     except PackageNotFoundError:
         return "not installed"
+
+
+def judged_sets() -> Path:
+    """The folder with the judged sets: ANGLER_DATA, or ../shared/data beside the project."""
+    root = Path(__file__).parent.parent
+    folder = Path(os.environ.get("ANGLER_DATA", root.parent / "shared" / "data"))
+    if not folder.is_dir():
+        sys.exit(f"No judged sets in {folder}: set ANGLER_DATA to the folder that holds them.")
+    return folder
+
+
+def write_result(name: str, title: str, command: str, text: str, **more: str) -> None:
+    """Write `benchmarks/results/NAME` with the command and the machine above what was measured."""
+    facts = describe_machine() | {key.replace("_", " "): value for key, value in more.items()}
+    head = "\n".join(f"- {key}: {value}" for key, value in facts.items())
+    path = Path(__file__).parent / "results" / name
+    path.write_text(f"# {title}\n\n`{command}`\n\n{head}\n\n{text}\n", "utf-8")

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from indexing.hits import Hit
-from indexing.lexical import words
 from indexing.sentences import split_sentences
 from indexing.structure import blocks, items
+from indexing.words import words
 
 if TYPE_CHECKING:
     from encoder import Encoder

@@ -20,23 +20,30 @@ from indexing.language import SAMPLE
 
 _SCHEMA = """
 CREATE TABLE documents (
-    id TEXT PRIMARY KEY, title TEXT NOT NULL, source TEXT NOT NULL, text TEXT NOT NULL,
+    id TEXT PRIMARY KEY, title TEXT NOT NULL, source TEXT NOT NULL,
     metadata TEXT NOT NULL, page_starts TEXT NOT NULL,
     root TEXT NOT NULL, size INTEGER NOT NULL, mtime_ns INTEGER NOT NULL, content TEXT NOT NULL
 ) WITHOUT ROWID;
+CREATE TABLE texts (id TEXT PRIMARY KEY, text TEXT NOT NULL);
 CREATE TABLE chunks (
     id INTEGER PRIMARY KEY, document TEXT NOT NULL, start INTEGER NOT NULL, "end" INTEGER NOT NULL,
     page INTEGER, heading TEXT NOT NULL, text TEXT NOT NULL, embedded TEXT NOT NULL,
     digest BLOB NOT NULL
 );
+"""
+_INDEXES = """
 CREATE INDEX chunks_by_document ON chunks (document);
 CREATE INDEX chunks_by_digest ON chunks (digest);
 """
+"""Made last: sorting once is quicker than a million insertions in random places."""
+_STATE = "root, size, mtime_ns, content"
 _FACTS = """
 CREATE TABLE {where}.facts (
     document TEXT NOT NULL, field TEXT NOT NULL, kind TEXT NOT NULL, value NOT NULL,
     is_listed INTEGER NOT NULL
 );
+"""
+_FACT_INDEXES = """
 CREATE INDEX {where}.facts_by_value ON facts (field, kind, value, document);
 CREATE INDEX {where}.facts_by_document ON facts (document);
 """
@@ -94,7 +101,11 @@ class CatalogWriter:
         """Write documents with their chunks."""
         for record in records:
             self._connection.execute(
-                "INSERT INTO documents VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", _document_row(record)
+                "INSERT INTO documents VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", _document_row(record)
+            )
+            document = record.document
+            self._connection.execute(
+                "INSERT INTO texts VALUES (?, ?)", (document.id, document.text)
             )
             self._connection.executemany(
                 "INSERT INTO chunks VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
@@ -104,6 +115,7 @@ class CatalogWriter:
 
     def close(self) -> None:
         """Commit and close the file."""
+        self._connection.executescript(_INDEXES + _FACT_INDEXES.format(where="main"))
         self._connection.commit()
         self._connection.close()
 
@@ -117,6 +129,8 @@ class Catalog:
             f"{path.absolute().as_uri()}?mode=ro&immutable=1", uri=True, check_same_thread=False
         )
         self._has_facts = False
+        has_texts = self._rows("SELECT 1 FROM sqlite_master WHERE name = 'texts'")
+        self._texts = "texts" if has_texts else "documents"  # format 1 kept both in one table
 
     def close(self) -> None:
         """Close the file."""
@@ -134,6 +148,14 @@ class Catalog:
             found |= {row[0]: _chunk(row) for row in self._rows(sql, some)}
         return found
 
+    def embedded_texts(self, ids: Sequence[int]) -> dict[int, str]:
+        """What was embedded for the chunks with these ids that stand here: headings and text."""
+        found: dict[int, str] = {}
+        for some in _portions(ids):
+            sql = f"SELECT id, embedded FROM chunks WHERE id IN ({_marks(some)})"
+            found |= dict(self._rows(sql, some))
+        return found
+
     def documents(self, ids: Sequence[str]) -> dict[str, Document]:
         """The documents with these ids that stand here, without their texts."""
         found: dict[str, Document] = {}
@@ -147,16 +169,13 @@ class Catalog:
 
     def text(self, document: str) -> str | None:
         """The whole text of a document that stands here."""
-        rows = self._rows("SELECT text FROM documents WHERE id = ?", [document])
+        rows = self._rows(f"SELECT text FROM {self._texts} WHERE id = ?", [document])
         return rows[0][0] if rows else None
 
     def states(self) -> dict[str, FileState]:
         """The file state of every document."""
-        sql = "SELECT id, root, size, mtime_ns, content FROM documents"
-        return {
-            id_: FileState(root=root, size=size, mtime_ns=mtime_ns, content=content)
-            for id_, root, size, mtime_ns, content in self._rows(sql)
-        }
+        rows = self._rows(f"SELECT id, {_STATE} FROM documents")
+        return {row[0]: _state(row[1:]) for row in rows}
 
     def matching(self, tree: Filter) -> NDArray[np.int64]:
         """The chunks that a filter lets through, ascending."""
@@ -191,10 +210,10 @@ class Catalog:
             sql = "SELECT 1 FROM sqlite_master WHERE name = 'facts'"
             if not self._connection.execute(sql).fetchall():
                 self._connection.execute("PRAGMA temp_store = MEMORY")
-                self._connection.executescript(_FACTS.format(where="temp"))
+                self._connection.executescript((_FACTS + _FACT_INDEXES).format(where="temp"))
                 sql = (
-                    f"SELECT id, title, substr(text, 1, {SAMPLE}), source, metadata, page_starts,"
-                    " mtime_ns FROM documents"
+                    f"SELECT d.id, title, substr(t.text, 1, {SAMPLE}), source, metadata,"
+                    f" page_starts, mtime_ns FROM documents AS d JOIN {self._texts} AS t USING (id)"
                 )
                 for row in self._connection.execute(sql):
                     facts = document_facts(_document(row[:6]), row[6])
@@ -228,13 +247,14 @@ class Catalog:
     def records(self, documents: Iterable[str]) -> Iterator[DocumentRecord]:
         """The named documents, one by one, with all that is known of them."""
         for id_ in documents:
-            row = self._rows("SELECT * FROM documents WHERE id = ?", [id_])[0]
+            sql = f"SELECT id, title, ?, source, metadata, page_starts, {_STATE} FROM documents"
+            row = self._rows(f"{sql} WHERE id = ?", [self.text(id_), id_])[0]
             sql = f"SELECT {_CHUNK}, embedded, digest FROM chunks WHERE document = ? ORDER BY id"
             chunks = (
                 ChunkRecord(_chunk(chunk[:7]), chunk[7], chunk[8])
                 for chunk in self._rows(sql, [id_])
             )
-            document, state = _document_with_text(row), _state(row)
+            document, state = _document(row[:6]), _state(row[6:])
             yield DocumentRecord(document, state, tuple(chunks), self.facts(id_))
 
 
@@ -265,7 +285,6 @@ def _document_row(record: DocumentRecord) -> tuple[Any, ...]:
         document.id,
         document.title,
         document.source,
-        document.text,
         json.dumps(dict(document.metadata), ensure_ascii=False),
         json.dumps(document.page_starts),
         state.root,
@@ -307,10 +326,6 @@ def _document(row: tuple[Any, ...]) -> Document:
     )
 
 
-def _document_with_text(row: tuple[Any, ...]) -> Document:
-    id_, title, source, text, metadata, page_starts = row[:6]
-    return _document((id_, title, text, source, metadata, page_starts))
-
-
 def _state(row: tuple[Any, ...]) -> FileState:
-    return FileState(root=row[6], size=row[7], mtime_ns=row[8], content=row[9])
+    root, size, mtime_ns, content = row
+    return FileState(root=root, size=size, mtime_ns=mtime_ns, content=content)

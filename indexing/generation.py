@@ -1,12 +1,7 @@
 """Generations: complete folders that are published whole, verified, and never written again."""
 
-import fcntl
-import os
-import shutil
-import socket
 import sqlite3
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
 
@@ -15,34 +10,34 @@ from numpy.typing import NDArray
 
 from data import Chunk, Document
 from indexing.catalog import Catalog, FileState
-from indexing.errors import CorruptIndexError, IndexLockedError, IndexNotFoundError
+from indexing.errors import CorruptIndexError, IndexNotFoundError
 from indexing.filter_parser import parse_filter
 from indexing.filters import BUILT_IN, Filter, FilterError, render_filter
 from indexing.lexical import LexicalIndex
-from indexing.manifest import Manifest, verify_files
+from indexing.manifest import Manifest
 from indexing.segment import Segment
 from indexing.stores import SearchResult
 from indexing.stores.exact import ExactStore
+from indexing.verification import verify_files
 
 BASE, DELTA, LEXICAL, DELETED = "base", "delta", "lexical", "deleted.npy"
-KEPT_GENERATIONS = 2
-"""The live one, and the one before it for readers that have not moved on."""
+CURRENT, CURRENT_NEXT = "CURRENT", "CURRENT.new"
 EXACT_ALLOWED = 20_000
 """Up to so many chunks that a filter allows, their embeddings are compared one by one: exact with
 every store, and no slower than the store would be."""
 _KEPT_FILTERS = 8
 _MOST_FIELDS = 30
 
-_CURRENT = "CURRENT"
-LOCK_NAME = "LOCK"
-_UNFINISHED = ".unfinished"
-
 
 class Generation:
     """A published generation, open for reading; safe from several threads."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, with_stores: bool = True) -> None:
         """Verify and open a generation's folder.
+
+        Args:
+            folder: The generation's folder.
+            with_stores: Whether it will be searched; a build needs no stores.
 
         Raises:
             CorruptIndexError: If one of its files is missing or changed.
@@ -50,9 +45,10 @@ class Generation:
         self.folder = folder
         self.manifest = Manifest.read(folder)
         verify_files(folder, self.manifest)
-        self.base = Segment(folder / BASE, store=self.manifest.store)
+        store = self.manifest.store if with_stores else None
+        self.base = Segment(folder / BASE, store=store)
         has_delta = (folder / DELTA).is_dir()
-        self.delta = Segment(folder / DELTA, store=self.manifest.store) if has_delta else None
+        self.delta = Segment(folder / DELTA, store=store) if has_delta else None
         self.deleted: NDArray[np.int64] = np.load(folder / DELETED, allow_pickle=False)
         """Chunks of the base that are no longer there, ascending."""
         self.lexical = LexicalIndex(folder / LEXICAL)
@@ -117,6 +113,20 @@ class Generation:
         """The chunks with these ids."""
         return {id_: chunk for part in self._catalogs() for id_, chunk in part.chunks(ids).items()}
 
+    def embedded_texts(self, ids: Sequence[int]) -> dict[int, str]:
+        """What was embedded for the chunks with these ids: their headings and text."""
+        parts = [catalog.embedded_texts(ids) for catalog in self._catalogs()]
+        return {id_: text for part in parts for id_, text in part.items()}
+
+    def chunks_of(self, document: str) -> list[Chunk]:
+        """The chunks of a document in the order of their places; none if it is not there."""
+        catalog = self.base.catalog
+        ids = [] if document in self._stale else catalog.chunk_ids([document])
+        if self.delta is not None and (newer := self.delta.catalog.chunk_ids([document])):
+            catalog, ids = self.delta.catalog, newer
+        chunks = catalog.chunks(ids)
+        return sorted(chunks.values(), key=lambda chunk: (chunk.start, chunk.end))
+
     def documents(self, ids: Sequence[str]) -> dict[str, Document]:
         """The documents with these ids, without their texts."""
         found: dict[str, Document] = {}
@@ -166,24 +176,24 @@ def current_folder(index: Path) -> Path:
         IndexNotFoundError: If the folder holds no index.
         CorruptIndexError: If the pointer names no generation.
     """
-    pointer = index / _CURRENT
-    if not pointer.is_file():
-        if any(index.glob("gen-*")):
-            raise CorruptIndexError(pointer, "is missing")
+    pointer = index / CURRENT
+    if not has_index(index):
         raise IndexNotFoundError(index)
+    if not pointer.is_file():
+        raise CorruptIndexError(pointer, "is missing")
     name = pointer.read_text("utf-8", errors="replace").strip()
     folder = index / name
-    if not name.startswith("gen-") or "/" in name or not folder.is_dir():
+    if not _is_finished(name) or not folder.is_dir():
         raise CorruptIndexError(pointer, f"names no generation ({name[:40]!r})")
     return folder
 
 
-def open_current(index: Path) -> Generation:
+def open_current(index: Path, *, with_stores: bool = True) -> Generation:
     """Open the live generation; follows the pointer when a writer moves it meanwhile."""
     while True:
         folder = current_folder(index)
         try:
-            return Generation(folder)
+            return Generation(folder, with_stores=with_stores)
         except (OSError, sqlite3.Error):
             if current_folder(index) == folder:
                 raise
@@ -191,97 +201,17 @@ def open_current(index: Path) -> Generation:
 
 def has_index(index: Path) -> bool:
     """Whether the folder holds an index, whole or damaged."""
-    return (index / _CURRENT).exists() or any(index.glob("gen-*"))
+    if (index / CURRENT).exists():
+        return True
+    # A first build that was killed while publishing leaves the pointer that it had prepared.
+    return bool(finished_generations(index)) and not (index / CURRENT_NEXT).exists()
 
 
-@contextmanager
-def writer_lock(index: Path) -> Iterator[None]:
-    """Keep other writers out of an index; the lock ends with the process, however it ends.
-
-    Raises:
-        IndexLockedError: That names the process which is writing.
-    """
-    index.mkdir(parents=True, exist_ok=True)
-    with (index / LOCK_NAME).open("a+", encoding="utf-8") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            file.seek(0)
-            raise IndexLockedError(
-                f"The index in {index} is being written by {file.read().strip()}. "
-                "Wait until it is done, or stop it."
-            ) from None
-        file.truncate(0)
-        file.write(f"process {os.getpid()} on {socket.gethostname()}")
-        file.flush()
-        yield
+def finished_generations(index: Path) -> list[Path]:
+    """The folders of all generations that are kept, oldest first."""
+    return sorted(path for path in index.glob("gen-*") if _is_finished(path.name))
 
 
-@contextmanager
-def new_generation(index: Path, number: int) -> Iterator[Path]:
-    """A folder to write a generation into; removed again if the writing fails."""
-    for left_over in index.glob(f"gen-*{_UNFINISHED}"):
-        shutil.rmtree(left_over)
-    folder = index / f"{_name(number)}{_UNFINISHED}"
-    folder.mkdir()
-    try:
-        yield folder
-    except BaseException:
-        shutil.rmtree(folder, ignore_errors=True)
-        raise
-
-
-def publish(index: Path, unfinished: Path) -> Path:
-    """Make a finished folder the live generation: nothing is seen of it before the last step."""
-    final = unfinished.with_name(unfinished.name.removesuffix(_UNFINISHED))
-    for path in sorted(unfinished.rglob("*")):
-        _sync(path)
-    _sync(unfinished)
-    unfinished.rename(final)
-    _sync(index)
-    pointer = index / f"{_CURRENT}.new"
-    pointer.write_text(final.name + "\n", "utf-8")
-    _sync(pointer)
-    pointer.replace(index / _CURRENT)
-    _sync(index)
-    _remove_old(index, final)
-    return final
-
-
-def next_number(index: Path) -> int:
-    """One more than the highest generation that was ever finished here."""
-    numbers = [int(path.name[4:]) for path in index.glob("gen-*") if path.name[4:].isdigit()]
-    return max(numbers, default=0) + 1
-
-
-def _remove_old(index: Path, live: Path) -> None:
-    finished = sorted(path for path in index.glob("gen-*") if path.name[4:].isdigit())
-    older = finished[: finished.index(live)]
-    for folder in older[: max(0, len(older) - KEPT_GENERATIONS + 1)]:
-        shutil.rmtree(folder, ignore_errors=True)
-
-
-def link_or_copy(source: Path, target: Path) -> None:
-    """Bring a folder of published files into a new generation: hard links, or copies."""
-    target.mkdir(parents=True, exist_ok=True)
-    for path in source.rglob("*"):
-        place = target / path.relative_to(source)
-        if path.is_dir():
-            place.mkdir(exist_ok=True)
-            continue
-        try:
-            os.link(path, place)
-        except OSError:  # another device, or a file system without hard links
-            shutil.copy2(path, place)
-
-
-def _name(number: int) -> str:
-    return f"gen-{number:06d}"
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+def _is_finished(name: str) -> bool:
+    number = name.removeprefix("gen-")
+    return number != name and number.isascii() and number.isdigit()

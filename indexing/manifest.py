@@ -8,11 +8,15 @@ from pathlib import Path
 from typing import Any
 
 from encoder import EncoderSpec
+from encoder.files import digest_of_file
 from indexing.errors import CorruptIndexError
 from indexing.splitting import SplitterConfig
 
-FORMAT = 1
-"""Version of the files on disk; raised whenever a reader of the old one would misread the new."""
+FORMAT = 2
+"""Version of the files on disk; raised whenever a reader of the old one would misread the new.
+2: the texts of documents have a table of their own. 1 is still read, and updated segment by
+segment."""
+READ_FORMATS = (1, 2)
 NAME = "manifest.json"
 
 
@@ -64,7 +68,7 @@ class Manifest:
             raise CorruptIndexError(path, "is not a manifest") from None
         if _digest(body) != expected:
             raise CorruptIndexError(path, "was changed after it was written")
-        if body.pop("format") != FORMAT:
+        if body.pop("format") not in READ_FORMATS:
             raise CorruptIndexError(path, "was written by another version of Angler")
         return cls._from_body(body)
 
@@ -100,39 +104,4 @@ def file_facts(folder: Path, known: Mapping[tuple[int, int], FileFact]) -> dict[
 
 
 def _fact(path: Path) -> FileFact:
-    with path.open("rb") as file:
-        return FileFact(size=path.stat().st_size, sha256=_sha256(file))
-
-
-def _sha256(file: Any) -> str:  # noqa: ANN401 - a binary file
-    return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-_verified: set[tuple[str, int, int, int, int]] = set()
-"""Files that this process has hashed: (path, inode, size, modified, changed)."""
-
-
-def verify_files(folder: Path, manifest: Manifest, *, again: bool = False) -> None:
-    """Compare a generation's files with its manifest.
-
-    Args:
-        folder: The generation's folder.
-        manifest: What its files must be.
-        again: Hash also the files that this process hashed before.
-
-    Raises:
-        CorruptIndexError: That names the first file which is missing or changed.
-    """
-    for name, fact in manifest.files.items():
-        path = folder / name
-        if not path.is_file():
-            raise CorruptIndexError(path, "is missing")
-        status = path.stat()
-        if status.st_size != fact.size:
-            raise CorruptIndexError(path, f"has {status.st_size} bytes instead of {fact.size}")
-        key = (str(path), status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
-        if key in _verified and not again:
-            continue
-        if _fact(path).sha256 != fact.sha256:
-            raise CorruptIndexError(path, "was changed after it was written")
-        _verified.add(key)
+    return FileFact(size=path.stat().st_size, sha256=digest_of_file(path))

@@ -13,22 +13,23 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from data import SUFFIXES, Chunk, Document, UnreadableDocumentError
+from data import Chunk, Document, UnreadableDocumentError, supported_formats
 from indexing.catalog import ChunkRecord, DocumentRecord, FileState
 from indexing.config import CONFIG_NAME, BuildConfig, write_config
 from indexing.errors import BuildFailedError, UsageError
-from indexing.generation import (
+from indexing.generation import CURRENT_NEXT, has_index, open_current
+from indexing.publishing import (
     LOCK_NAME,
-    has_index,
     new_generation,
+    next_chunk_id,
     next_number,
-    open_current,
     publish,
     writer_lock,
 )
 from indexing.sources import Failure, Item, Scan, check_sources, root_key, scan_sources
 from indexing.splitting import Piece, split_document
 from indexing.terms import agree
+from indexing.verification import VERIFIED_NAME
 from indexing.writing import GenerationWriter
 
 if TYPE_CHECKING:
@@ -117,8 +118,12 @@ def _check_index_folder(folder: Path) -> None:
     if folder.exists() and not folder.is_dir():
         raise UsageError(f"{folder} is a file; give a folder for --index.")
     if folder.is_dir() and not has_index(folder):
-        ours = {LOCK_NAME, CONFIG_NAME}
-        others = [path.name for path in folder.iterdir() if path.name not in ours]
+        ours = {LOCK_NAME, CONFIG_NAME, CURRENT_NEXT, VERIFIED_NAME}
+        others = [
+            path.name
+            for path in folder.iterdir()
+            if path.name not in ours and not path.name.startswith("gen-")
+        ]
         if others:
             raise UsageError(
                 f"{folder} holds no index but other files ({others[0]}); "
@@ -142,10 +147,10 @@ class _Build:
         self._config = config
         self._encoder = encoder
         self._progress = progress
-        self._old = open_current(index) if has_index(index) else None
+        self._old = open_current(index, with_stores=False) if has_index(index) else None
         manifest = self._old.manifest if self._old else None
         self._terms = agree(index, manifest, config, encoder.spec if encoder else None)
-        self._next_id = manifest.next_id if manifest else 1
+        self._next_id = next_chunk_id(index)
         self._states = self._old.states() if self._old else {}
         self._blind: list[str] = []
         self._report = BuildReport(
@@ -252,7 +257,7 @@ class _Build:
             )
         return (
             f"No documents found in {', '.join(self._sources)}. "
-            f"Files with these suffixes are read: {', '.join(SUFFIXES)}."
+            f"These are read: {supported_formats()}."
         )
 
     def _refuse_failures(self) -> None:

@@ -8,9 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from indexing.catalog import DocumentRecord
-from indexing.generation import BASE, DELETED, DELTA, LEXICAL, Generation, link_or_copy
+from indexing.generation import BASE, DELETED, DELTA, LEXICAL, Generation
 from indexing.lexical import LexicalWriter
 from indexing.manifest import FileFact, Manifest, file_facts
+from indexing.publishing import link_or_copy
 from indexing.segment import Segment, SegmentWriter
 from indexing.terms import Terms
 
@@ -93,7 +94,7 @@ class GenerationWriter:
         (self._folder / _FOLDED).rename(self._folder / BASE)
 
     def _open(self, name: str) -> Segment:
-        return Segment(self._folder / name, store=self._terms.store)
+        return Segment(self._folder / name, store=None)
 
     def _write_manifest(self, number: int, documents: int, next_id: int, deleted: int) -> Manifest:
         if (self._folder / DELTA).is_dir() and not len(self._open(DELTA)):

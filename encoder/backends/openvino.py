@@ -6,11 +6,12 @@ The way from token ids to embeddings is converted once and kept on disk (encoder
 import logging
 import sys
 import warnings
+from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
-from threading import Lock, local
+from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -58,7 +59,6 @@ class OpenVinoBackend:
     """A converted model on the CPU; one batch runs on one core, and several at once."""
 
     device = "cpu"
-    token_budget = TOKEN_BUDGET
 
     def __init__(
         self,
@@ -76,18 +76,16 @@ class OpenVinoBackend:
         self._graph = graph
         self._spec = spec
         self._pad_id = pad_id
+        self.token_budget = TOKEN_BUDGET
         dtype = _chosen(dtype)
         self._precision = _PRECISIONS[dtype]
         self.engine = f"openvino {dtype} on {self.device}"
         """What runs the model, for people."""
         self._embeddings = _Output(graph, 0, self._precision)
+        self.workers = self._embeddings.streams
+        """How many batches run at once without waiting for each other."""
         self._tokens: _Output | None = None
         self._lock = Lock()
-
-    @property
-    def streams(self) -> int:
-        """How many batches run at once without waiting for each other."""
-        return self._embeddings.streams
 
     def embed(self, ids: Sequence[Sequence[int]]) -> NDArray[np.float32]:
         """Embed one batch; several threads may do so at once.
@@ -96,18 +94,13 @@ class OpenVinoBackend:
             ids: Token ids of each text, of any lengths.
 
         Returns:
-            Shape (batch, dim), unit rows where the spec says so.
-
-        Raises:
-            ArithmeticError: If the model gives values that are not finite.
+            Shape (batch, dim), unit rows where the spec says so; what the model makes of a text
+            may be not finite.
         """
-        embeddings = self._embeddings(*self._padded(ids))[:, : self._spec.dim].copy()
-        if not np.isfinite(embeddings).all():
-            raise ArithmeticError(
-                f"{self._spec.name} gave values that are not finite; load it with dtype='float32'."
-            )
+        embeddings = self._embeddings(*self._padded(ids))[:, : self._spec.dim]
         if self._spec.normalize:
-            embeddings /= np.maximum(np.linalg.norm(embeddings, axis=1, keepdims=True), 1e-12)
+            with np.errstate(invalid="ignore", over="ignore"):
+                embeddings /= np.maximum(np.linalg.norm(embeddings, axis=1, keepdims=True), 1e-12)
         return embeddings
 
     def embed_tokens(self, ids: Sequence[Sequence[int]]) -> list[NDArray[np.float32]]:
@@ -141,18 +134,22 @@ class _Output:
         except RuntimeError as error:
             raise CannotRunError(error) from error
         self.streams = int(self._compiled.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS"))
-        # A request holds the buffers of one run, so every thread has its own.
-        self._requests = local()
+        # A request holds the buffers of one run; making one costs as much as a short run.
+        self._idle: deque[Any] = deque()
 
     def __call__(
         self, input_ids: NDArray[np.int64], mask: NDArray[np.int64]
     ) -> NDArray[np.float32]:
-        """The output for one batch, in a buffer that the thread's next call overwrites."""
-        if not hasattr(self._requests, "one"):
-            self._requests.one = self._compiled.create_infer_request()
+        """The output for one batch; from any thread."""
+        try:
+            request = self._idle.pop()
+        except IndexError:
+            request = self._compiled.create_infer_request()
         inputs = {"input_ids": input_ids, "attention_mask": mask}
-        result = self._requests.one.infer(inputs, share_inputs=True, share_outputs=True)
-        return np.asarray(result[0])
+        result = request.infer(inputs, share_inputs=True, share_outputs=True)
+        output = np.array(result[0])  # the request's next run overwrites its own
+        self._idle.append(request)
+        return output
 
 
 class CannotRunError(ValueError):

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-import indexing.generation
-import indexing.manifest
+import indexing.publishing
+import indexing.verification
 from indexing import (
     BuildFailedError,
     CorruptIndexError,
@@ -22,15 +22,17 @@ from indexing import (
     build_index,
     open_index,
 )
-from indexing.generation import current_folder, writer_lock
-from indexing.manifest import Manifest, verify_files
+from indexing.generation import current_folder
+from indexing.manifest import Manifest
+from indexing.publishing import writer_lock
+from indexing.verification import VERIFIED_NAME, verify_files
 
 TESTS = Path(__file__).parent.parent
 PRELUDE = f"""
 import itertools, os, resource, signal, sys
 sys.path[:0] = [{str(TESTS)!r}, {str(TESTS.parent)!r}]
 from conftest import WordEncoder
-import indexing.generation
+import indexing.publishing
 from indexing import BuildFailedError, build_index
 docs, kb = sys.argv[1:]
 """
@@ -67,12 +69,12 @@ def in_child(code, docs, kb):
 
 
 BUILD_AND_DIE = """
-sync, calls = indexing.generation._sync, itertools.count(1)
+sync, calls = indexing.publishing._sync, itertools.count(1)
 def deadly_sync(path):
     if next(calls) == {nth}:
         os.kill(os.getpid(), signal.SIGKILL)
     sync(path)
-indexing.generation._sync = deadly_sync
+indexing.publishing._sync = deadly_sync
 build_index([docs], kb, encoder=WordEncoder())
 """
 
@@ -95,14 +97,14 @@ def test_the_syncs_at_which_the_build_is_killed_reach_past_the_last_one(
     docs, kb, word_encoder, monkeypatch
 ):
     calls = []
-    monkeypatch.setattr(indexing.generation, "_sync", calls.append)
+    monkeypatch.setattr(indexing.publishing, "_sync", calls.append)
     (docs / "0.md").write_text("# Page 0\n\nchanged page.\n")
 
     build_index([str(docs)], kb, encoder=word_encoder)
 
     assert 15 <= len(calls) <= 40
-    assert calls[-1] == kb
-    assert calls[-2].name == "CURRENT.new"
+    assert calls[-1] == calls[-2] == calls[-3] == kb
+    assert calls[-4].name == "CURRENT.new"
 
 
 def every_file(kb):
@@ -188,18 +190,66 @@ def test_a_damaged_index_is_not_built_upon(docs, kb, word_encoder):
         build_index([str(docs)], kb, encoder=word_encoder)
 
 
-def test_a_process_hashes_a_file_once_unless_it_is_told_to_do_it_again(kb, monkeypatch):
-    folder = current_folder(kb)
-    manifest = Manifest.read(folder)
-    verify_files(folder, manifest)
+def hashed_by(monkeypatch, folder, **choices):
+    """The files that a check of a generation reads."""
     hashed = []
-    fact = indexing.manifest._fact
-    monkeypatch.setattr(indexing.manifest, "_fact", lambda path: hashed.append(path) or fact(path))
+    digest = indexing.verification.digest_of_file
+    with monkeypatch.context() as patch:
+        patch.setattr(
+            indexing.verification,
+            "digest_of_file",
+            lambda path: hashed.append(path) or digest(path),
+        )
+        verify_files(folder, Manifest.read(folder), **choices)
+    return {path.relative_to(folder).as_posix() for path in hashed}
 
-    verify_files(folder, manifest)
-    assert hashed == []
-    verify_files(folder, manifest, again=True)
-    assert {path.relative_to(folder).as_posix() for path in hashed} == set(manifest.files)
+
+def make_old(folder):
+    for path in folder.rglob("*"):
+        os.utime(path, (1e9, 1e9))
+
+
+def test_a_file_is_hashed_once_and_no_later_process_hashes_it_again(kb, monkeypatch):
+    folder = current_folder(kb)
+    every = set(Manifest.read(folder).files)
+    make_old(folder)
+
+    assert hashed_by(monkeypatch, folder) == every
+    monkeypatch.setattr(indexing.verification, "_verified", {})  # as in another process
+    assert hashed_by(monkeypatch, folder) == set()
+    assert hashed_by(monkeypatch, folder, again=True) == every
+
+
+def test_a_file_that_was_just_written_is_not_trusted_by_its_time(kb, monkeypatch):
+    folder = current_folder(kb)
+
+    assert hashed_by(monkeypatch, folder) == hashed_by(monkeypatch, folder) != set()
+
+
+def test_files_that_a_new_generation_shares_are_not_hashed_again(
+    docs, kb, word_encoder, monkeypatch
+):
+    make_old(kb / "gen-000001")
+    open_index(kb, encoder=word_encoder)
+    (docs / "0.md").write_text("# Page 0\n\nchanged page.\n")
+    build_index([str(docs)], kb, encoder=word_encoder)
+
+    hashed = hashed_by(monkeypatch, current_folder(kb))
+
+    assert "delta/embeddings.npy" in hashed
+    assert not [name for name in hashed if name.startswith("base/")]
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"1-2-3": 4}', "\x00"])
+def test_a_damaged_memory_of_what_was_hashed_costs_only_time(kb, word_encoder, text):
+    make_old(current_folder(kb))
+    (kb / VERIFIED_NAME).write_text(text)
+
+    assert texts(kb, word_encoder) == OLD_TEXTS
+    path = current_folder(kb) / "base" / "embeddings.npy"
+    path.write_bytes(path.read_bytes()[:-1] + b"!")
+    with pytest.raises(CorruptIndexError, match="embeddings"):
+        open_index(kb, encoder=word_encoder)
 
 
 def test_a_second_writer_is_told_which_process_writes(docs, kb, word_encoder):
@@ -210,7 +260,7 @@ def test_a_second_writer_is_told_which_process_writes(docs, kb, word_encoder):
 
 def test_the_lock_of_a_killed_writer_does_not_stay(docs, kb, word_encoder):
     code = (
-        "import sys, time; from pathlib import Path; from indexing.generation import writer_lock\n"
+        "import sys, time; from pathlib import Path; from indexing.publishing import writer_lock\n"
         f"with writer_lock(Path({str(kb)!r})):\n    print('locked', flush=True); time.sleep(60)"
     )
     with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE) as holder:

@@ -6,10 +6,13 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
+import tantivy
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from indexing.lexical import LexicalIndex, LexicalWriter, words
+import indexing.words as words_module
+from indexing.lexical import COMMON_WEIGHT, LexicalIndex, LexicalWriter
+from indexing.words import common_words, words
 
 
 def write(folder, texts, *, removed=()):
@@ -53,6 +56,8 @@ def folder(tmp_path):
         ("비밀", ["비", "밀", "비밀"]),
         ("𠮷野", ["𠮷", "野", "𠮷野"]),
         ("кот Ёлка", ["кот", "елка"]),
+        ("設置密碼", ["设", "置", "密", "码", "设置", "置密", "密码"]),
+        ("後來，皇后", ["后", "来", "后来", "皇", "后", "皇后"]),
         ("…！？、《》「」 -- ,. ()", []),
         ("\U0001f600 \u2764\ufe0f", []),
         ("", []),
@@ -93,7 +98,8 @@ def bm25(texts, query, k1=1.2, b=0.75):
             idf = math.log(1 + (len(terms) - holding + 0.5) / (holding + 0.5))
             times = counts[stem(word)]
             share = times * (k1 + 1) / (times + k1 * (1 - b + b * length / average))
-            scores[id_] = scores.get(id_, 0.0) + idf * share
+            weight = COMMON_WEIGHT if word in common_words() else 1.0
+            scores[id_] = scores.get(id_, 0.0) + weight * idf * share
     return sorted(((-score, id_) for id_, score in scores.items() if score > 0))
 
 
@@ -319,3 +325,66 @@ def test_several_threads_search_at_once(folder):
         got = list(pool.map(lambda query: found(index, query), queries))
 
     assert got == want
+
+
+# Common words, characters of two scripts, older indexes
+
+
+def test_common_words_count_little_beside_others(folder):
+    index = write(folder, {1: "what is it and how is it", 2: "some password of ours", 3: "else"})
+
+    assert found(index, "what is the password") == [2, 1]
+
+
+@pytest.mark.parametrize("query", ["what is it", "是什么", "the"])
+def test_a_query_of_common_words_alone_is_searched_for(folder, query):
+    index = write(folder, {1: "what is it in the end", 2: "这是什么", 3: "else"})
+
+    assert found(index, query) == [2 if query == "是什么" else 1]
+
+
+def test_traditional_and_simplified_characters_find_each_other(folder):
+    index = write(folder, {1: "怎样设置网络", 2: "如何設置網絡", 3: "天气"})
+
+    for query in ("设置网络", "設置網絡", "设置網絡"):
+        assert sorted(found(index, query)) == [1, 2]
+
+
+def test_every_character_folds_to_one_that_stays():
+    pairs = words_module._simplified()
+
+    assert len(pairs) > 4000
+    assert pairs[ord("龍")] == "龙"
+    assert not [simple for simple in pairs.values() if ord(simple) in pairs]
+
+
+def test_an_index_of_the_earlier_kind_keeps_its_terms(folder):
+    write_earlier(folder, {1: "設置密碼", 2: "设置密码"})
+
+    assert found(LexicalIndex(folder), "設置密碼")[0] == 1
+    assert found(LexicalIndex(folder), "设置密码")[0] == 2
+    index = write(folder, {3: "設置網絡"}, removed=[2])
+    assert found(index, "設置網絡") == [3, 1]
+    assert sorted(found(index, "网络")) == []
+
+
+def write_earlier(folder, texts):
+    """What the version before folding wrote."""
+    builder = tantivy.SchemaBuilder()
+    builder.add_integer_field("id", indexed=True, fast=True)
+    builder.add_text_field("text", tokenizer_name="angler", index_option="freq")
+    folder.mkdir()
+    index = tantivy.Index(builder.build(), path=str(folder))
+    index.register_tokenizer(
+        "angler", tantivy.TextAnalyzerBuilder(tantivy.Tokenizer.whitespace()).build()
+    )
+    writer = index.writer(num_threads=1)
+    for id_, text in texts.items():
+        document = tantivy.Document()
+        document.add_integer("id", id_)
+        document.add_text("text", " ".join(words(text, fold_traditional=False)))
+        writer.add_document(document)
+    writer.commit()
+    writer.wait_merging_threads()
+    for lock in folder.glob(".tantivy-*.lock"):
+        lock.unlink()

@@ -58,8 +58,8 @@ def contents(index):
     """Every chunk of an index as (document, heading, text)."""
     generation = index.generation
     ids = [
-        *generation.base._ids.tolist(),
-        *(generation.delta._ids.tolist() if generation.delta else []),
+        *generation.base.ids.tolist(),
+        *(generation.delta.ids.tolist() if generation.delta else []),
     ]
     live = [id_ for id_ in ids if id_ not in set(generation.deleted.tolist())]
     chunks = generation.chunks(live).values()

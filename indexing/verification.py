@@ -1,0 +1,83 @@
+"""Whether published files are what was written: sizes always, SHA-256 once for each file."""
+
+import json
+import os
+import time
+from contextlib import suppress
+from pathlib import Path
+
+from encoder.files import digest_of_file
+from indexing.errors import CorruptIndexError
+from indexing.manifest import FileFact, Manifest
+
+VERIFIED_NAME = "verified.json"
+"""Beside the generations: the files that have been hashed, so that no later process need to."""
+
+_SETTLED_NS = 2_000_000_000
+"""A file written more recently may be written again within the same time stamp."""
+_MOST_REMEMBERED = 10_000
+
+_verified: dict[str, str] = {}
+"""SHA-256 of each file that this process has hashed, by `_key`."""
+
+
+def verify_files(folder: Path, manifest: Manifest, *, again: bool = False) -> None:
+    """Compare a generation's files with its manifest.
+
+    Args:
+        folder: The generation's folder.
+        manifest: What its files must be.
+        again: Hash also the files that were hashed before.
+
+    Raises:
+        CorruptIndexError: That names the first file which is missing or changed.
+    """
+    known = {} if again else _remembered(folder.parent) | _verified
+    fresh: dict[str, str] = {}
+    for name, fact in manifest.files.items():
+        _verify(folder / name, fact, known, fresh)
+    if fresh:
+        _verified.update(fresh)
+        _remember(folder.parent, _remembered(folder.parent) | fresh)
+
+
+def _verify(path: Path, fact: FileFact, known: dict[str, str], fresh: dict[str, str]) -> None:
+    """Check one file; what had to be hashed is added to `fresh`."""
+    now_ns = time.time_ns()
+    if not path.is_file():
+        raise CorruptIndexError(path, "is missing")
+    status = path.stat()
+    if status.st_size != fact.size:
+        raise CorruptIndexError(path, f"has {status.st_size} bytes instead of {fact.size}")
+    key = _key(status)
+    if known.get(key) == fact.sha256:
+        return
+    if digest_of_file(path) != fact.sha256:
+        raise CorruptIndexError(path, "was changed after it was written")
+    if status.st_mtime_ns < now_ns - _SETTLED_NS:
+        fresh[key] = fact.sha256
+
+
+def _key(status: os.stat_result) -> str:
+    """What changes when a file does. Its hard links, in other generations, share it."""
+    return f"{status.st_ino}-{status.st_size}-{status.st_mtime_ns}"
+
+
+def _remembered(index: Path) -> dict[str, str]:
+    try:
+        found = json.loads((index / VERIFIED_NAME).read_text("utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _remember(index: Path, facts: dict[str, str]) -> None:
+    """Best effort: who may only read the index hashes it anew in each process."""
+    last = dict(list(facts.items())[-_MOST_REMEMBERED:])
+    beside = index / f"{VERIFIED_NAME}.{os.getpid()}"
+    try:
+        beside.write_text(json.dumps(last, indent=0), "utf-8")
+        beside.replace(index / VERIFIED_NAME)
+    except OSError:
+        with suppress(OSError):
+            beside.unlink()
