@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 BACKENDS = ("auto", "torch", "openvino")
-DTYPES = ("auto", "float32", "float16", "bfloat16")
+DTYPES = ("auto", "float32", "float16", "bfloat16", "int8", "int4")
 _GPU_SIGNS = ("/dev/nvidiactl", "/dev/dxg", "/dev/kfd")
 """What a Linux machine with a GPU has: NVIDIA's driver, that of Windows below it, AMD's."""
 
@@ -25,6 +25,7 @@ def load_backend(
     folder: Path,
     spec: EncoderSpec,
     *,
+    base: Path | None = None,
     pad_id: int,
     backend: str,
     device: str,
@@ -34,7 +35,7 @@ def load_backend(
     """Load a model into an engine.
 
     `auto` takes OpenVINO for a model on the CPU where it is installed and can run the model, and
-    torch otherwise.
+    torch otherwise. The arguments are those of `TorchBackend.load`.
 
     Raises:
         ValueError: If an argument is unknown, the model folder is wrong, or the engine that was
@@ -52,6 +53,7 @@ def load_backend(
         return TorchBackend.load(
             folder,
             spec,
+            base=base,
             pad_id=pad_id,
             device=device,
             dtype=dtype,
@@ -97,8 +99,8 @@ def _obstacle(device: str, dtype: str) -> str | None:
     """Why OpenVINO cannot run a model, if it cannot."""
     if _device_type(device) != "cpu":
         return f"The OpenVINO backend runs on the CPU, not on {_device_type(device)}."
-    if dtype == "float16":
-        return "The OpenVINO backend runs float32 and bfloat16, not float16."
+    if dtype not in {"auto", "float32", "bfloat16"}:
+        return f"The OpenVINO backend runs float32 and bfloat16, not {dtype}."
     return None
 
 

@@ -48,11 +48,14 @@ _OUTSIDE_THE_GRAPH = (
     "dim",
     "normalize",
     "append_eos",
+    "skip_instruction",
     "templates",
     "clean",
 )
 """Fields of a spec that change nothing between token ids and whole embeddings."""
 _GRAPH = "graph.xml"
+_INPUTS = ("input_ids", "attention_mask", "pooled")
+"""What `TorchBackend.forward` takes, each of shape (batch, tokens)."""
 
 
 class OpenVinoBackend:
@@ -87,17 +90,21 @@ class OpenVinoBackend:
         self._tokens: _Output | None = None
         self._lock = Lock()
 
-    def embed(self, ids: Sequence[Sequence[int]]) -> NDArray[np.float32]:
+    def embed(
+        self, ids: Sequence[Sequence[int]], starts: Sequence[int] = ()
+    ) -> NDArray[np.float32]:
         """Embed one batch; several threads may do so at once.
 
         Args:
             ids: Token ids of each text, of any lengths.
+            starts: How many tokens at the beginning of each text stay out of the pooling; none
+                where it is empty.
 
         Returns:
             Shape (batch, dim), unit rows where the spec says so; what the model makes of a text
             may be not finite.
         """
-        embeddings = self._embeddings(*self._padded(ids))[:, : self._spec.dim]
+        embeddings = self._embeddings(self._padded(ids, starts))[:, : self._spec.dim]
         if self._spec.normalize:
             with np.errstate(invalid="ignore", over="ignore"):
                 embeddings /= np.maximum(np.linalg.norm(embeddings, axis=1, keepdims=True), 1e-12)
@@ -108,18 +115,23 @@ class OpenVinoBackend:
         with self._lock:
             if self._tokens is None:
                 self._tokens = _Output(self._graph, 1, self._precision)
-        vectors = self._tokens(*self._padded(ids))
+        vectors = self._tokens(self._padded(ids, ()))
         return [vectors[row, : len(tokens)].copy() for row, tokens in enumerate(ids)]
 
-    def _padded(self, ids: Sequence[Sequence[int]]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    def _padded(
+        self, ids: Sequence[Sequence[int]], starts: Sequence[int]
+    ) -> dict[str, NDArray[np.int64]]:
         # Padding stands on the right, so that absolute positions are those of a lone text.
-        width = max(len(row) for row in ids)
-        input_ids = np.full((len(ids), width), self._pad_id, np.int64)
-        mask = np.zeros((len(ids), width), np.int64)
+        shape = (len(ids), max(len(row) for row in ids))
+        input_ids = np.full(shape, self._pad_id, np.int64)
+        mask = np.zeros(shape, np.int64)
         for row, tokens in enumerate(ids):
             input_ids[row, : len(tokens)] = tokens
             mask[row, : len(tokens)] = 1
-        return input_ids, mask
+        pooled = mask.copy() if starts else mask
+        for row, start in enumerate(starts):
+            pooled[row, :start] = 0
+        return dict(zip(_INPUTS, (input_ids, mask, pooled), strict=True))
 
 
 class _Output:
@@ -137,15 +149,12 @@ class _Output:
         # A request holds the buffers of one run; making one costs as much as a short run.
         self._idle: deque[Any] = deque()
 
-    def __call__(
-        self, input_ids: NDArray[np.int64], mask: NDArray[np.int64]
-    ) -> NDArray[np.float32]:
+    def __call__(self, inputs: dict[str, NDArray[np.int64]]) -> NDArray[np.float32]:
         """The output for one batch; from any thread."""
         try:
             request = self._idle.pop()
         except IndexError:
             request = self._compiled.create_infer_request()
-        inputs = {"input_ids": input_ids, "attention_mask": mask}
         result = request.infer(inputs, share_inputs=True, share_outputs=True)
         output = np.array(result[0])  # the request's next run overwrites its own
         self._idle.append(request)
@@ -155,7 +164,7 @@ class _Output:
 class CannotRunError(ValueError):
     """OpenVINO has no way to run a model that is sound."""
 
-    def __init__(self, error: Exception) -> None:
+    def __init__(self, error: Exception | str) -> None:
         reason = " ".join(str(error).split())[:300]
         super().__init__(
             f"OpenVINO cannot run this model ({reason}); load it with backend='torch'."
@@ -224,12 +233,14 @@ def _read(entry: Path) -> Any:  # noqa: ANN401
 def _converted(backend: "TorchBackend") -> Any:  # noqa: ANN401
     import torch
 
-    from encoder.backends.torch import silenced
+    from encoder.backends.loading import silenced
 
+    if backend.is_unpadded:
+        raise CannotRunError("its vectors change with the padding")
     # Two texts of different lengths: a mask of ones only would be traced away.
     mask = torch.tensor([[1] * 8, [1] * 5 + [0] * 3])
-    example = {"input_ids": mask.clone(), "attention_mask": mask}
-    shapes = [(name, [-1, -1]) for name in example]
+    example = {name: mask.clone() for name in _INPUTS}
+    shapes = [(name, [-1, -1]) for name in _INPUTS]
     try:
         with warnings.catch_warnings(), silenced():
             warnings.simplefilter("ignore")  # tracing warns of every branch that it takes

@@ -11,7 +11,8 @@ from safetensors import SafetensorError
 from torch import Tensor
 from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification
 
-from encoder.backends.torch import DTYPES, TOKEN_BUDGET, silenced, resolve_device
+from encoder.backends.loading import DTYPES, silenced
+from encoder.backends.torch import TOKEN_BUDGET, resolve_device
 from encoder.pairs import PairTokens
 
 
