@@ -8,6 +8,9 @@ if TYPE_CHECKING:
     from encoder.errors import MissingExtraError, ModelNotFoundError
     from encoder.model_folder import describe_encoder
     from encoder.registry import known_instructions, known_models
+    from encoder.report import EncodeReport
+    from encoder.reranker import Ranked, Reranker, load_reranker
+    from encoder.rerankers import known_rerankers
     from encoder.spec import EncoderSpec
 
 _HOMES = {
@@ -15,7 +18,12 @@ _HOMES = {
     "load_described": "encoder.encoder",
     "Encoder": "encoder.encoder",
     "EncoderSpec": "encoder.spec",
+    "EncodeReport": "encoder.report",
     "describe_encoder": "encoder.model_folder",
+    "load_reranker": "encoder.reranker",
+    "Reranker": "encoder.reranker",
+    "Ranked": "encoder.reranker",
+    "known_rerankers": "encoder.rerankers",
     "known_models": "encoder.registry",
     "known_instructions": "encoder.registry",
     "MissingExtraError": "encoder.errors",
@@ -26,9 +34,14 @@ __all__ = [
     "load_encoder",
     "Encoder",
     "EncoderSpec",
+    "EncodeReport",
     "describe_encoder",
     "load_described",
+    "load_reranker",
+    "Reranker",
+    "Ranked",
     "known_models",
+    "known_rerankers",
     "known_instructions",
     "MissingExtraError",
     "ModelNotFoundError",

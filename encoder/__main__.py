@@ -13,6 +13,7 @@ from encoder.errors import UsageError
 if TYPE_CHECKING:
     from encoder.encoder import Encoder
     from encoder.registry import ModelRow
+    from encoder.rerankers import RerankerRow
 
 PROG = "python -m encoder"
 DEFAULT = "default: the embedded all-MiniLM-L6-v2"
@@ -63,17 +64,27 @@ def main() -> NoReturn:
 
 def _list(arguments: argparse.Namespace) -> int:
     from encoder.registry import find_row, known_models
+    from encoder.rerankers import find_reranker, known_rerankers
 
     rows = [row for name in known_models() if (row := find_row(name))]
+    rerankers = [found for name in known_rerankers() if (found := find_reranker(name))]
     if arguments.json:
-        print_json({"models": [_without_family(row) for row in rows]})
+        models = [_without_family(row) for row in rows]
+        print_json({"models": models, "rerankers": [vars(row) for row in rerankers]})
         return DONE
     for row in rows:
-        state = f"not yet: {row.not_yet}" if row.not_yet else row.checked
-        state = "with --trust-remote-code" if row.remote_code and not row.not_yet else state
         sizes = f"{row.dim:>5} {row.max_tokens:>6} {row.pooling:<8} {'+'.join(row.languages):<19}"
-        print(f"{row.name:<58} {sizes} {state}")
+        print(f"{row.name:<58} {sizes} {_state(row)}")
+    for scorer in rerankers:
+        sizes = f"{scorer.max_tokens:>12} {'reranker':<8} {'+'.join(scorer.languages):<19}"
+        print(f"{scorer.name:<58} {sizes} {_state(scorer)}")
     return DONE
+
+
+def _state(row: "ModelRow | RerankerRow") -> str:
+    if row.not_yet:
+        return f"not yet: {row.not_yet}"
+    return "with --trust-remote-code" if row.remote_code else row.checked
 
 
 def _without_family(row: "ModelRow") -> dict[str, Any]:

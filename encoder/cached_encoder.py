@@ -6,7 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from encoder.embedding_cache import EmbeddingCache, Row, digest_of
-from encoder.encoder import Encoder, Progress, check_texts
+from encoder.encoder import Encoder, Progress
+from encoder.texts import check_texts
 
 _AT_ONCE = 2048
 """Texts that are encoded before their rows are remembered; a cut loses at most so many."""

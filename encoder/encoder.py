@@ -1,45 +1,30 @@
 """The encoder: texts in, one unit vector each out."""
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, Protocol, runtime_checkable
+from functools import cache, partial
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from encoder.batching import plan_batches
 from encoder.model_folder import ModelDescription, describe_encoder
 from encoder.registry import ModelRow, find_row, known_instructions
+from encoder.report import EncodeReport
+from encoder.running import Backend, Item, Runner, prepared_ahead
 from encoder.spec import EncoderSpec
 from encoder.templates import CLEANERS, PLACE, ROLES, unwrap
-from encoder.tokenizer import Tokenizer, Tokens
+from encoder.texts import check_texts, in_parts, places_of
+from encoder.tokenizer import Tokenizer
 
 log = logging.getLogger(__name__)
 
+PRECISE = "torch float32"
+"""The engine to which texts go whose values are not finite in another."""
+
 Progress = Callable[[int, int], None]
 """Called with (texts done, texts in all)."""
-
-
-class Backend(Protocol):
-    """An engine that runs a model."""
-
-    device: str
-    engine: str
-    token_budget: int
-
-    def embed(self, ids: Sequence[Sequence[int]]) -> NDArray[np.float32]:
-        """Token ids of a batch to embeddings, shape (batch, dim)."""
-        ...
-
-
-@runtime_checkable
-class TokenBackend(Protocol):
-    """An engine that also hands out the vectors of single tokens."""
-
-    def embed_tokens(self, ids: Sequence[Sequence[int]]) -> list[NDArray[np.float32]]:
-        """Token ids of a batch to an array (tokens, width) for each text."""
-        ...
 
 
 class Encoder:
@@ -51,12 +36,24 @@ class Encoder:
         tokenizer: Tokenizer,
         backend: Backend,
         languages: tuple[str, ...] = (),
+        precise: Callable[[], Backend] | None = None,
     ) -> None:
+        """Put an encoder together; `load_encoder` does it for a model.
+
+        Args:
+            spec: What makes its vectors what they are.
+            tokenizer: The model's.
+            backend: The engine that runs the model.
+            languages: Languages that the model reads well.
+            precise: Loads an engine that runs the model in float32, where `backend` does not.
+        """
         self.spec = spec
         self.languages = languages
         """Languages that the model reads well, as far as the registry knows."""
         self._tokenizer = tokenizer
         self._backend = backend
+        self._precise = precise
+        self._runner = Runner(backend, precise)
         self._noticed: set[str] = set()
 
     @property
@@ -75,9 +72,14 @@ class Encoder:
         return self._backend.engine
 
     def encode_queries(
-        self, texts: Sequence[str], *, task: str | None = None
+        self, texts: Sequence[str], *, task: str | None = None, report: EncodeReport | None = None
     ) -> NDArray[np.float32]:
         """Embed questions, with the query instruction of the model or of a named task.
+
+        Args:
+            texts: Equal ones are encoded once.
+            task: One of `spec.tasks`.
+            report: Is told which texts were cut and what else happened to them.
 
         Returns:
             Shape (len(texts), dim), rows of unit length.
@@ -85,8 +87,10 @@ class Encoder:
         Raises:
             TypeError: If `texts` is one string, or an item is no string.
             ValueError: If the model has no such task, or a text holds lone surrogates or no tokens.
+            MemoryError: If a single text does not fit into the memory.
+            ArithmeticError: If a text gives values that are not finite, in float32 too.
         """
-        return self._encode(texts, self.spec.template("query", task), None)
+        return self._encode(texts, self.spec.template("query", task), None, report)
 
     def encode_documents(
         self,
@@ -94,27 +98,53 @@ class Encoder:
         *,
         task: str | None = None,
         progress: Progress | None = None,
+        report: EncodeReport | None = None,
     ) -> NDArray[np.float32]:
         """Embed texts to be found, with the document instruction of the model or of a named task.
 
-        Returns and raises as `encode_queries`.
+        Takes, returns and raises the same as `encode_queries`.
         """
-        return self._encode(texts, self.spec.template("document", task), progress)
+        return self._encode(texts, self.spec.template("document", task), progress, report)
 
     def _encode(
-        self, texts: Sequence[str], template: str, progress: Progress | None
+        self,
+        texts: Iterable[str],
+        template: str,
+        progress: Progress | None,
+        report: EncodeReport | None,
+        first: int = 0,
     ) -> NDArray[np.float32]:
-        texts = self._bare(texts, template)
-        embeddings = np.empty((len(texts), self.spec.dim), dtype=np.float32)
-        tokens = self._tokenizer.encode(texts, template, self.spec)
-        _check_tokens(tokens)
+        """Embed texts whose first one is at the position `first` of the caller's."""
+        bare = self._bare(texts, template, first)
+        report = EncodeReport() if report is None else report
+        embeddings = np.empty((len(bare), self.spec.dim), dtype=np.float32)
         done = 0
-        for batch in plan_batches([len(item.ids) for item in tokens], self._backend.token_budget):
-            embeddings[batch] = self._backend.embed([tokens[i].ids for i in batch])
-            done += len(batch)
+        for batch, rows in self._runner.embed(self._parts(bare, template, report, first), report):
+            where = [position - first for item in batch for position in item.positions]
+            repeats = [len(item.positions) for item in batch]
+            embeddings[where] = rows if len(where) == len(batch) else rows.repeat(repeats, axis=0)
+            done += len(where)
             if progress is not None:
-                progress(done, len(texts))
+                progress(done, len(bare))
         return embeddings
+
+    def _parts(
+        self, texts: Sequence[str], template: str, report: EncodeReport, first: int = 0
+    ) -> Iterator[list[Item]]:
+        """The different texts, tokenised part by part and counted in the report."""
+        places = places_of(texts, first)
+        report.texts += len(texts)
+        report.duplicates += len(texts) - len(places)
+        parts = list(in_parts(places))
+
+        def tokenised() -> Iterator[list[Item]]:
+            for part in parts:
+                tokens = self._tokenizer.encode(part, template, self.spec)
+                items = [Item(places[text], item) for text, item in zip(part, tokens, strict=True)]
+                _count(items, report)
+                yield items
+
+        return prepared_ahead(tokenised()) if len(parts) > 1 else tokenised()
 
     def encode_tokens(
         self, texts: Sequence[str], *, role: str = "document", task: str | None = None
@@ -126,18 +156,17 @@ class Encoder:
 
         Raises:
             TypeError: As `encode_queries`, or if the engine has no token vectors.
-            ValueError: As `encode_queries`.
+            ValueError, MemoryError, ArithmeticError: As `encode_queries`.
         """
-        if not isinstance(self._backend, TokenBackend):
-            raise TypeError("This engine has no token vectors; load with backend='torch'.")
         template = self.spec.template(role, task)
-        tokens = self._tokenizer.encode(self._bare(texts, template), template, self.spec)
-        _check_tokens(tokens)
+        bare = self._bare(texts, template)
         arrays: dict[int, NDArray[np.float32]] = {}
-        for batch in plan_batches([len(item.ids) for item in tokens], self._backend.token_budget):
-            vectors = self._backend.embed_tokens([tokens[i].ids for i in batch])
-            arrays |= dict(zip(batch, vectors, strict=True))
-        return [arrays[position] for position in range(len(texts))]
+        report = EncodeReport()
+        parts = self._parts(bare, template, report)
+        for batch, found in self._runner.embed_tokens(parts, report):
+            for item, rows in zip(batch, found, strict=True):
+                arrays |= dict.fromkeys(item.positions, rows)
+        return [arrays[position] for position in range(len(bare))]
 
     def token_spans(self, text: str) -> list[tuple[int, int]]:
         """The place of each of the text's tokens as (start, end), without special tokens."""
@@ -159,11 +188,11 @@ class Encoder:
             ValueError: If there is no such family, or a template has no place for the text.
         """
         spec = replace(self.spec, **_instructions(templates, self.spec))
-        return Encoder(spec, self._tokenizer, self._backend, self.languages)
+        return Encoder(spec, self._tokenizer, self._backend, self.languages, self._precise)
 
-    def _bare(self, texts: Sequence[str], template: str) -> list[str]:
+    def _bare(self, texts: Iterable[str], template: str, first: int = 0) -> list[str]:
         """The texts without an instruction that they already carry; the template puts it back."""
-        check_texts(texts)
+        texts = check_texts(texts, first)
         bare = [unwrap(template, text) for text in texts]
         carrying = [position for position, text in enumerate(bare) if text is not None]
         if carrying and template not in self._noticed:
@@ -171,7 +200,7 @@ class Encoder:
             log.warning(
                 "texts[%d] already carries the instruction %r, which is not put in twice; "
                 "give %s the bare text.",
-                carrying[0],
+                first + carrying[0],
                 template,
                 self.spec.name,
             )
@@ -197,27 +226,17 @@ def _instructions(templates: Mapping[str, str] | str, spec: EncoderSpec) -> dict
     return {"templates": family.templates, "clean": family.clean}
 
 
-def check_texts(texts: Sequence[str]) -> None:
-    """Raise TypeError or ValueError that names the first item that is no encodable text."""
-    if isinstance(texts, str):
-        raise TypeError("texts must be a list of strings, got one string; put it in a list.")
-    for position, text in enumerate(texts):
-        if not isinstance(text, str):
-            raise TypeError(f"texts[{position}] must be a string, got {type(text).__name__}.")
-        if not text.isascii() and any("\ud800" <= character <= "\udfff" for character in text):
+def _count(items: Sequence[Item], report: EncodeReport) -> None:
+    for item in items:
+        # Encoders with special tokens embed even "", others have nothing to pool.
+        if not item.tokens.ids:
             raise ValueError(
-                f"texts[{position}] holds lone surrogates, which are no characters; "
-                "decode it again with errors='replace'."
+                f"texts[{item.positions[0]}] has no tokens, and this encoder adds none; "
+                "leave it out."
             )
-
-
-def _check_tokens(tokens: Sequence[Tokens]) -> None:
-    # Encoders with special tokens embed even "", others have nothing to pool.
-    for position, item in enumerate(tokens):
-        if not item.ids:
-            raise ValueError(
-                f"texts[{position}] has no tokens, and this encoder adds none; leave it out."
-            )
+        report.tokens += len(item.tokens.ids)
+        if item.tokens.dropped:
+            report.truncated.add(item.positions)
 
 
 def load_encoder(
@@ -286,13 +305,18 @@ def load_described(
     tokenizer = Tokenizer.load(found.folder, trust_remote_code=trust_remote_code)
     from encoder.backends.choice import load_backend
 
-    engine = load_backend(
-        found.folder,
-        found.spec,
-        pad_id=tokenizer.pad_id,
-        backend=backend,
-        device=device,
-        dtype=dtype,
-        trust_remote_code=trust_remote_code,
-    )
-    return Encoder(found.spec, tokenizer, engine, found.languages)
+    @cache
+    def load(backend: str, dtype: str) -> Backend:
+        return load_backend(
+            found.folder,
+            found.spec,
+            pad_id=tokenizer.pad_id,
+            backend=backend,
+            device=device,
+            dtype=dtype,
+            trust_remote_code=trust_remote_code,
+        )
+
+    engine = load(backend, dtype)
+    precise = None if engine.engine.startswith(PRECISE) else partial(load, "torch", "float32")
+    return Encoder(found.spec, tokenizer, engine, found.languages, precise)

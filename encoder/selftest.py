@@ -6,7 +6,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from encoder.encoder import Encoder, TokenBackend
+from encoder.encoder import Encoder
+from encoder.running import TokenBackend
 from encoder.spec import EncoderSpec
 from encoder.templates import PLACE, fill
 from encoder.tokenizer import Tokenizer

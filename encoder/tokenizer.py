@@ -8,6 +8,11 @@ from typing import Any
 from encoder.spec import EncoderSpec
 from encoder.templates import Filled, fill
 
+ROOM_PER_TOKEN = 16
+"""Characters of a text that are looked at for each token that the encoder reads; then more."""
+MARGIN = 2048
+"""Characters behind a token that settle it, whatever comes after them."""
+
 
 @dataclass(frozen=True, slots=True)
 class Tokens:
@@ -15,7 +20,7 @@ class Tokens:
 
     ids: list[int]
     dropped: int
-    """Tokens of the text that did not fit."""
+    """Tokens of the text that did not fit; at least so many, where the text was very long."""
 
 
 class Tokenizer:
@@ -64,16 +69,34 @@ class Tokenizer:
         Raises:
             ValueError: If the template alone takes more tokens than that.
         """
-        filled = [fill(template, text) for text in texts]
-        encodings = self._backend.encode_batch([text.composed for text in filled])
-        return [self._fit(*pair, spec) for pair in zip(encodings, filled, strict=True)]
+        return self._encode(texts, template, spec, ROOM_PER_TOKEN * spec.max_tokens + 2 * MARGIN)
 
-    def _fit(self, encoding: Any, filled: Filled, spec: EncoderSpec) -> Tokens:  # noqa: ANN401
-        ids = list(encoding.ids)
+    def _encode(
+        self, texts: Sequence[str], template: str, spec: EncoderSpec, room: int
+    ) -> list[Tokens]:
+        # Of a text of ten million characters the model reads the first few hundred.
+        filled = [fill(template, _shortened(text, room)) for text in texts]
+        encodings = self._backend.encode_batch([text.composed for text in filled])
+        rows = []
+        for text, place, encoding in zip(texts, filled, encodings, strict=True):
+            settled = len(text) if len(text) <= room else room - 2 * MARGIN
+            tokens = self._fit(encoding, place, spec, place.start + settled)
+            rows.append(tokens or self._encode([text], template, spec, 8 * room)[0])
+        return rows
+
+    def _fit(
+        self,
+        encoding: Any,  # noqa: ANN401 - tokenizers.Encoding is untyped
+        filled: Filled,
+        spec: EncoderSpec,
+        settled: int,
+    ) -> Tokens | None:
+        """The ids without those that are too many; None if some beyond `settled` are kept."""
+        ids = encoding.ids
         end = self._missing_end(ids, spec)
         excess = len(ids) + len(end) - spec.max_tokens
         if excess <= 0:
-            return Tokens(ids + end, 0)
+            return Tokens(ids + end, 0) if filled.end <= settled else None
         own = _positions_of_text(encoding, filled)
         if excess > len(own):
             raise ValueError(
@@ -81,6 +104,8 @@ class Tokenizer:
                 f"takes {len(ids) + len(end) - len(own)}; give a shorter one."
             )
         cut = own[-excess:]
+        if encoding.offsets[cut[0]][0] > settled:
+            return None
         del ids[cut[0] : cut[-1] + 1]
         return Tokens(ids + end, len(cut))
 
@@ -89,6 +114,11 @@ class Tokenizer:
         if not spec.append_eos or self.eos_id is None or (ids and ids[-1] == self.eos_id):
             return []
         return [self.eos_id]
+
+    @property
+    def backend(self) -> Any:  # noqa: ANN401 - tokenizers.Tokenizer is untyped
+        """The library's own tokenizer, without cutting and padding."""
+        return self._backend
 
     def spans(self, text: str) -> list[tuple[int, int]]:
         """The place of each token in the text as (start, end), without special tokens."""
@@ -106,9 +136,16 @@ class Tokenizer:
         return ids.count(self._unknown_id) / len(ids) if ids else 0.0
 
 
+def _shortened(text: str, room: int) -> str:
+    """A long text's beginning, and its end, which the template's words meet."""
+    return text if len(text) <= room else text[: room - MARGIN] + text[-MARGIN:]
+
+
 def _positions_of_text(encoding: Any, filled: Filled) -> list[int]:  # noqa: ANN401
+    # Each look at a field of an encoding copies it whole.
+    offsets, is_special = encoding.offsets, encoding.special_tokens_mask
     return [
         position
-        for position, (start, end) in enumerate(encoding.offsets)
-        if not encoding.special_tokens_mask[position] and end > filled.start and start < filled.end
+        for position, (start, end) in enumerate(offsets)
+        if not is_special[position] and end > filled.start and start < filled.end
     ]

@@ -10,7 +10,7 @@ from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from data import SUFFIXES, Document, UnreadableDocumentError
+from data import Document, UnreadableDocumentError, supported_formats
 from indexing import points
 from indexing.catalog import FileState
 from indexing.changes import Changes, Held, failure_of, find_changes
@@ -242,7 +242,7 @@ class _Build:
             )
         return (
             f"No documents found in {', '.join(self._sources)}. "
-            f"Files with these suffixes are read: {', '.join(SUFFIXES)}."
+            f"These are read: {supported_formats()}."
         )
 
     def _refuse_failures(self) -> None:

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from encoder import __main__ as command
-from encoder import known_models
+from encoder import known_models, known_rerankers
 
 ROOT = Path(__file__).parent.parent.parent
 
@@ -45,15 +45,20 @@ def test_list_names_every_model_and_whether_it_runs(call):
     code, out, err = call("list")
 
     assert (code, err) == (0, "")
-    assert [line.split()[0] for line in out.splitlines()] == known_models()
+    names = [line.split()[0] for line in out.splitlines()]
+    assert names == [*known_models(), *known_rerankers()]
+    (unable,) = [line for line in out.splitlines() if "NV-Embed-v2" in line]
+    assert unable.endswith("not yet: it pools by an attention layer of its own")
     (reranker,) = [line for line in out.splitlines() if "bge-reranker-v2-m3" in line]
-    assert reranker.endswith("not yet: it is a reranker: it scores pairs of texts")
+    assert reranker.split()[1:] == ["8192", "reranker", "en+zh+multilingual", "formula"]
 
 
 def test_list_gives_one_json_object(call):
-    models = json.loads(call("list", "--json")[1])["models"]
+    listed = json.loads(call("list", "--json")[1])
+    models = listed["models"]
 
     assert [model["name"] for model in models] == known_models()
+    assert [row["name"] for row in listed["rerankers"]] == known_rerankers()
     assert models[0].keys() >= {"dim", "max_tokens", "pooling", "languages", "checked", "source"}
 
 

@@ -161,7 +161,6 @@ def test_the_default_and_its_row_agree():
 @pytest.mark.parametrize(
     ("name", "why"),
     [
-        ("BAAI/bge-reranker-base", "it is a reranker: it scores pairs of texts"),
         ("angle-llama-7b-nli-v2", "it is a LoRA adapter for NousResearch/Llama-2-7b-hf"),
         ("hkunlp/instructor-xl", "it is a T5 encoder that pools without the instruction"),
         ("openai/text-embedding-3-small", "it runs behind a web service"),
@@ -170,6 +169,15 @@ def test_the_default_and_its_row_agree():
 def test_a_model_that_does_not_run_yet_says_why_before_any_download(name, why):
     with pytest.raises(ValueError, match=rf"^Angler does not run .*{name} yet: {why}\.$"):
         describe_encoder(name)
+
+
+def test_a_reranker_is_no_encoder(make_folder):
+    sentence = r"is a reranker, which scores pairs of texts; load it with load_reranker\.$"
+
+    with pytest.raises(ValueError, match=rf"^BAAI/bge-reranker-v2-m3 {sentence}"):
+        describe_encoder("BAAI/bge-reranker-v2-m3")
+    with pytest.raises(ValueError, match=sentence):
+        describe(make_folder("bge-reranker-base"))
 
 
 def test_a_folder_of_a_model_that_does_not_run_yet_says_why(make_folder):
