@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from data import Document, UnreadableDocumentError, supported_formats
 from indexing import points
+from indexing.calibrating import calibrate_unpublished
 from indexing.catalog import FileState
 from indexing.changes import Changes, Held, failure_of, find_changes
 from indexing.config import CONFIG_NAME, BuildConfig, write_config
@@ -295,6 +296,7 @@ class _Build:
                     documents=len(self._held.states) + self._report.added - len(changes.doomed),
                     next_id=self._next_id,
                 )
+                manifest = calibrate_unpublished(folder, manifest, self._encoder)
                 # Before publishing: after it, no failure could say that nothing was changed.
                 write_config(self._index, self._config, self._terms)
                 publish(self._index, folder, keep=self._work.setting("keep", KEPT_GENERATIONS))
