@@ -2,13 +2,15 @@
 
 import sqlite3
 from collections.abc import Sequence
-from functools import lru_cache
+from dataclasses import replace
+from functools import cached_property, lru_cache
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from data import Chunk, Document
+from indexing.calibration import Calibration, read_calibration
 from indexing.catalog import Catalog, FileState
 from indexing.errors import CorruptIndexError, IndexNotFoundError
 from indexing.filter_parser import parse_filter
@@ -127,6 +129,16 @@ class Generation:
         chunks = catalog.chunks(ids)
         return sorted(chunks.values(), key=lambda chunk: (chunk.start, chunk.end))
 
+    def chunk_ids(self) -> NDArray[np.int64]:
+        """All chunks, ascending."""
+        ids = np.setdiff1d(self.base.ids, self.deleted)
+        return ids if self.delta is None else np.union1d(ids, self.delta.ids)
+
+    @cached_property
+    def calibration(self) -> Calibration | None:
+        """What the scores mean, where that was found out."""
+        return read_calibration(self.folder)
+
     def documents(self, ids: Sequence[str]) -> dict[str, Document]:
         """The documents with these ids, without their texts."""
         found: dict[str, Document] = {}
@@ -140,6 +152,15 @@ class Generation:
         if text is None and document not in self._stale:
             text = self.base.catalog.text(document)
         return text
+
+    def document(self, id_: str) -> Document | None:
+        """A document with its whole text, None if it is not in the index."""
+        text = self.text(id_)
+        return None if text is None else replace(self.documents([id_])[id_], text=text)
+
+    def sources(self) -> dict[str, str]:
+        """Where every document came from; deleted ones included."""
+        return {id_: s for catalog in self._catalogs() for id_, s in catalog.sources().items()}
 
     def states(self) -> dict[str, FileState]:
         """The file state of every document in the index."""
