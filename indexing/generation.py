@@ -2,6 +2,7 @@
 
 import sqlite3
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import cached_property, lru_cache
 from pathlib import Path
 
@@ -153,6 +154,15 @@ class Generation:
         if text is None and document not in self._stale:
             text = self.base.catalog.text(document)
         return text
+
+    def document(self, id_: str) -> Document | None:
+        """A document with its whole text, None if it is not in the index."""
+        text = self.text(id_)
+        return None if text is None else replace(self.documents([id_])[id_], text=text)
+
+    def sources(self) -> dict[str, str]:
+        """Where every document came from; deleted ones included."""
+        return {id_: s for catalog in self._catalogs() for id_, s in catalog.sources().items()}
 
     def states(self) -> dict[str, FileState]:
         """The file state of every document in the index."""

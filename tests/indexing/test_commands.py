@@ -67,7 +67,7 @@ def test_build_prints_the_json_of_the_design(docs, kb, call):
     assert code == 0
     assert list(report) == [
         "index", "generation", "encoder", "documents", "chunks", "added", "updated", "skipped",
-        "deleted", "failed", "seconds", "tokens", "tokens_per_s",
+        "duplicates", "deleted", "failed", "seconds", "tokens", "tokens_per_s",
     ]  # fmt: skip
     assert (report["skipped"], report["tokens"]) == (3, 0)
 
@@ -81,7 +81,7 @@ def test_build_tells_people_what_it_did(docs, tmp_path, call):
 
     assert code == 0
     assert "1 documents, 1 chunks, generation 1." in out
-    assert "1 added, 0 updated, 0 deleted, 0 unchanged, 1 failed" in out
+    assert "1 added, 0 updated, 0 deleted, 0 unchanged, 0 duplicates, 1 failed" in out
     assert "bad.md: The file holds binary content" in one_sentence(err)
 
 
