@@ -49,6 +49,13 @@ def ids(encoder, text):
     return encoder._tokenizer.encode([text], "{text}", encoder.spec)[0].ids
 
 
+def test_a_tokenizer_that_was_kept_knows_its_marks(encoder, folder):
+    again = load_encoder(str(folder), device="cpu", backend="torch")
+
+    assert again._tokenizer.marks == encoder._tokenizer.marks == {0, 1, 2, 3}
+    assert again.encode_heads(TEXTS).lexical == encoder.encode_heads(TEXTS).lexical
+
+
 def test_a_repeated_word_counts_once_with_its_largest_weight():
     heads = TokenHeads(
         (np.array([[1.0]]), np.array([0.0])), (np.eye(1), np.zeros(1)), frozenset({0, 2})
