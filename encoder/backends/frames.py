@@ -2,7 +2,8 @@
 
 import struct
 from collections.abc import Sequence
-from typing import BinaryIO
+from itertools import accumulate, pairwise
+from typing import IO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,13 +14,13 @@ READY, WORK, ROWS, NO_MEMORY, WRONG = b"+", b"w", b"r", b"m", b"!"
 _HEAD = struct.Struct("<cQ")
 
 
-def send(pipe: BinaryIO, kind: bytes, content: bytes) -> None:
+def send(pipe: IO[bytes], kind: bytes, content: bytes) -> None:
     """Write one message."""
     pipe.write(_HEAD.pack(kind, len(content)) + content)
     pipe.flush()
 
 
-def receive(pipe: BinaryIO) -> tuple[bytes, bytes]:
+def receive(pipe: IO[bytes]) -> tuple[bytes, bytes]:
     """Read one message.
 
     Raises:
@@ -35,19 +36,19 @@ def receive(pipe: BinaryIO) -> tuple[bytes, bytes]:
     return kind, content
 
 
-def pack_ids(ids: Sequence[Sequence[int]]) -> bytes:
-    """Token ids of a batch to bytes: how many texts, their lengths, all ids."""
+def pack_ids(ids: Sequence[Sequence[int]], starts: Sequence[int]) -> bytes:
+    """Token ids of a batch, and the beginnings that stay out of its pooling, to bytes."""
     lengths = [len(row) for row in ids]
-    numbers = [len(ids), *lengths, *(token for row in ids for token in row)]
+    numbers = [len(ids), len(starts), *lengths, *starts, *(token for row in ids for token in row)]
     return np.array(numbers, "<i4").tobytes()
 
 
-def unpack_ids(content: bytes) -> list[list[int]]:
+def unpack_ids(content: bytes) -> tuple[list[list[int]], list[int]]:
     """The inverse of `pack_ids`."""
-    numbers = np.frombuffer(content, "<i4")
-    texts = int(numbers[0])
-    ends = np.cumsum(numbers[1 : texts + 1])[:-1]
-    return [row.tolist() for row in np.split(numbers[texts + 1 :], ends)]
+    texts, starts, *numbers = np.frombuffer(content, "<i4").tolist()
+    places = accumulate(numbers[:texts], initial=texts + starts)
+    ids = [numbers[start:end] for start, end in pairwise(places)]
+    return ids, numbers[texts : texts + starts]
 
 
 def pack_rows(rows: NDArray[np.float32]) -> bytes:

@@ -12,6 +12,7 @@ import weakref
 from collections.abc import Sequence
 from pathlib import Path
 from queue import SimpleQueue
+from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -30,9 +31,7 @@ from encoder.backends.frames import (
 )
 from encoder.spec import EncoderSpec
 
-_PROGRAM = (
-    "import sys; sys.path[:] = {path!r}; from encoder.backends.worker import main; main()"
-)
+_PROGRAM = "import sys; sys.path[:] = {path!r}; from encoder.backends.worker import main; main()"
 _END_S = 5.0
 """How long a process has to end by itself."""
 
@@ -46,6 +45,7 @@ class WorkerPool:
         folder: Path,
         spec: EncoderSpec,
         *,
+        base: Path | None = None,
         pad_id: int,
         backend: str,
         dtype: str,
@@ -62,6 +62,7 @@ class WorkerPool:
         options = {
             "folder": str(folder),
             "spec": spec.as_dict(),
+            "base": str(base) if base else None,
             "pad_id": pad_id,
             "backend": backend,
             "dtype": dtype,
@@ -69,6 +70,8 @@ class WorkerPool:
         }
         self.device = ",".join(devices)
         self.workers = len(devices)
+        self._ended = ""
+        self._lock = Lock()
         self._all = [
             _Worker(device, cores)
             for device, cores in zip(devices, _shares_of_cores(devices), strict=True)
@@ -87,7 +90,9 @@ class WorkerPool:
         for worker in self._all:
             self._free.put(worker)
 
-    def embed(self, ids: Sequence[Sequence[int]]) -> NDArray[np.float32]:
+    def embed(
+        self, ids: Sequence[Sequence[int]], starts: Sequence[int] = ()
+    ) -> NDArray[np.float32]:
         """Embed one batch in the process that is free first; safe from several threads.
 
         Returns:
@@ -99,15 +104,21 @@ class WorkerPool:
         """
         worker = self._free.get()
         try:
-            return worker.embed(ids)
-        except ChildProcessError:
-            self.close()
-            raise
+            return worker.embed(ids, starts)
+        except ChildProcessError as error:
+            # The others end for the first one's reason, not for a reason of their own.
+            self._end(str(error))
+            raise ChildProcessError(self._ended) from error
         finally:
             self._free.put(worker)
 
     def close(self) -> None:
         """End all processes; the encoder cannot be used any more."""
+        self._end("The encoder was closed, and its processes with it; load it again.")
+
+    def _end(self, reason: str) -> None:
+        with self._lock:
+            self._ended = self._ended or reason
         self._finalizer()
 
 
@@ -136,8 +147,8 @@ class _Worker:
         facts: dict[str, Any] = json.loads(content)
         return facts
 
-    def embed(self, ids: Sequence[Sequence[int]]) -> NDArray[np.float32]:
-        self._say(WORK, pack_ids(ids))
+    def embed(self, ids: Sequence[Sequence[int]], starts: Sequence[int]) -> NDArray[np.float32]:
+        self._say(WORK, pack_ids(ids, starts))
         kind, content = self._hear()
         if kind == NO_MEMORY:
             raise MemoryError(content.decode())
@@ -192,3 +203,6 @@ def _end(processes: Sequence["subprocess.Popen[bytes]"]) -> None:
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
+        for pipe in (process.stdin, process.stdout):
+            if pipe is not None:
+                pipe.close()

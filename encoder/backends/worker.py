@@ -6,7 +6,7 @@ import os
 import signal
 import sys
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import IO, Any
 
 from encoder.backends.frames import (
     NO_MEMORY,
@@ -33,7 +33,7 @@ def main() -> None:
         _serve(sys.stdin.buffer, answers)
 
 
-def _serve(questions: BinaryIO, answers: BinaryIO) -> None:
+def _serve(questions: IO[bytes], answers: IO[bytes]) -> None:
     options = json.loads(receive(questions)[1])
     try:
         backend = _loaded(options)
@@ -55,6 +55,7 @@ def _loaded(options: dict[str, Any]) -> Backend:
     return load_backend(
         Path(options["folder"]),
         EncoderSpec.from_dict(options["spec"]),
+        base=Path(options["base"]) if options["base"] else None,
         pad_id=options["pad_id"],
         backend=options["backend"],
         device=options["device"],
@@ -65,7 +66,7 @@ def _loaded(options: dict[str, Any]) -> Backend:
 
 def _answer(backend: Backend, content: bytes) -> tuple[bytes, bytes]:
     try:
-        return ROWS, pack_rows(backend.embed(unpack_ids(content)))
+        return ROWS, pack_rows(backend.embed(*unpack_ids(content)))
     except (RuntimeError, ValueError, MemoryError) as error:
         kind = NO_MEMORY if is_out_of_memory(error) else WRONG
         return kind, str(error).encode()
