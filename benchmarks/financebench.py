@@ -84,8 +84,8 @@ def first_rank(question: Question, hits: list[Hit], index: SearchIndex) -> int |
     """The rank of the first hit that touches a page with evidence."""
     for hit in hits:
         if hit.document.rpartition("/")[2] == question.document:
-            text = index.document(hit.document)
-            pages = {text.page_at(hit.start), text.page_at(hit.end - 1)}
+            document = index.generation.documents([hit.document])[hit.document]
+            pages = {document.page_at(hit.start), document.page_at(hit.end - 1)}
             if pages & question.pages:
                 return hit.rank
     return None

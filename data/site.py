@@ -4,7 +4,7 @@ import posixpath
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from urllib.parse import unquote, urljoin, urlsplit
 from urllib.robotparser import RobotFileParser
 
@@ -121,20 +121,16 @@ class _Crawl:
         if found.url != url and found.url in seen:
             return None, []
         seen.add(found.url)
+        format_ = _format(found)
+        if format_ is None and len(seen) > 1:
+            return None, []  # a picture, a film, a program: nobody asked for it
         try:
-            document = _document(found)
+            document = _document(found, format_)
         except UnreadableDocumentError as error:
             return Page(found.url, None, str(error)), []
         links = document.metadata.get("links", ())
         metadata = {key: value for key, value in document.metadata.items() if key != "links"}
-        plain = Document(
-            id=document.id,
-            title=document.title,
-            text=document.text,
-            source=document.source,
-            metadata=metadata,
-            page_starts=document.page_starts,
-        )
+        plain = replace(document, metadata=metadata)
         return Page(found.url, plain), _absolute(found.url, links)
 
     def _robots(self, start: str) -> RobotFileParser:
@@ -158,13 +154,19 @@ class _Crawl:
         return robots
 
 
-def _document(found: Fetched) -> Document:
+def _format(found: Fetched) -> Format | None:
     path = unquote(urlsplit(found.url).path)
     suffix = _SUFFIX_OF.get(found.content_type) or posixpath.splitext(path)[1].lower()
     is_page = found.content_type in _PAGE_TYPES or (not found.content_type and not suffix)
-    format_ = _WEBPAGE if is_page else SUFFIXES.get(suffix)
+    found_by_name = SUFFIXES.get(suffix)
+    is_picture = found_by_name is not None and found_by_name.name == "pictures"
+    return _WEBPAGE if is_page else None if is_picture else found_by_name
+
+
+def _document(found: Fetched, format_: Format | None) -> Document:
     if format_ is None:
         raise UnreadableDocumentError(f"Content of the type {found.content_type!r} is not read.")
+    path = unquote(urlsplit(found.url).path)
     stem = posixpath.splitext(posixpath.basename(path.rstrip("/")))[0]
     stem = stem or str(urlsplit(found.url).hostname)
     return document_of(found.body, format_, id=found.url, stem=stem, source=found.url)

@@ -108,7 +108,7 @@ def build_index(
     _check_index_folder(folder)
     with writer_lock(folder):
         build = _Build(sources, folder, config or BuildConfig(), encoder, progress)
-        report = build.run(scan_sources(sources, lines))
+        report = build.run(scan_sources(sources, lines, depth=(config or BuildConfig()).depth))
     report.seconds = round(time.monotonic() - started, 3)
     report.tokens_per_s = round(report.tokens / report.seconds, 1) if report.seconds else 0.0
     return report
@@ -384,6 +384,8 @@ class _Build:
 
 def _is_hidden(id_: str, state: FileState, scan: Scan) -> bool:
     """Whether a document may still be there, in a folder that could not be listed."""
+    if state.root in scan.hidden:
+        return True
     root = Path(state.root)
     path = root if root.name == id_ else root.parent / id_
     return any(path.is_relative_to(place) for place in scan.hidden)

@@ -11,8 +11,8 @@ import zipfile
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
+from threading import RLock
 from typing import IO, Protocol, cast
 
 from data.loaders.base import UnreadableDocumentError
@@ -28,7 +28,15 @@ __all__ = [
 ]
 
 ARCHIVE_SUFFIXES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz")
-_DAMAGE = (OSError, EOFError, ValueError, NotImplementedError, RuntimeError, KeyError)
+_DAMAGE = (
+    OSError,
+    EOFError,
+    ValueError,
+    NotImplementedError,
+    RuntimeError,
+    LookupError,
+    StopIteration,
+)
 _DAMAGE_OF_FORMATS = (zipfile.BadZipFile, tarfile.TarError, lzma.LZMAError, zlib.error)
 _DRIVE = re.compile(r"[A-Za-z]:")
 _UTF8_NAME = 0x800
@@ -75,7 +83,8 @@ def list_members(path: Path, limits: ArchiveLimits | None = None) -> list[Member
     Raises:
         UnreadableDocumentError: If it cannot be opened; the message is the reason.
     """
-    return list(_Listing(path, limits or ArchiveLimits()).members(()))
+    with _LOCK:
+        return list(_Listing(path, limits or ArchiveLimits()).members(()))
 
 
 def read_member(path: Path, member: Member) -> bytes:
@@ -87,7 +96,8 @@ def read_member(path: Path, member: Member) -> bytes:
     if member.problem:
         raise UnreadableDocumentError(member.problem)
     *archives, name = member.chain
-    return _opened(path, tuple(archives)).read(name)
+    with _LOCK:
+        return _opened(path, tuple(archives)).read(name)
 
 
 class _Listing:
@@ -130,9 +140,19 @@ class _Listing:
         return self._count > self._limits.members or self._bytes > self._limits.total_bytes
 
     def _problem(self, inner: str, shown: str, entry: "_Entry") -> str:
-        limits = self._limits
         self._count += 1
         self._bytes += entry.size
+        if over := self._over_limits(entry):
+            return over
+        if _is_trick(inner):
+            return "Its path leads out of the archive; that is refused."
+        if shown in self._seen:
+            return "The archive holds another file of this name before it."
+        self._seen.add(shown)
+        return ""
+
+    def _over_limits(self, entry: "_Entry") -> str:
+        limits = self._limits
         if self._count > limits.members:
             return f"The archive holds more than {limits.members} files; the rest is left out."
         if self._bytes > limits.total_bytes:
@@ -142,11 +162,6 @@ class _Listing:
             return f"It unpacks to {entry.size / 2**20:.0f} MiB; that is refused."
         if entry.packed and entry.size > max(_SMALL, limits.ratio * entry.packed):
             return f"It unpacks to {entry.size // entry.packed} times its size; that is refused."
-        if _is_trick(inner):
-            return "Its path leads out of the archive; that is refused."
-        if shown in self._seen:
-            return "The archive holds another file of this name before it."
-        self._seen.add(shown)
         return ""
 
 
@@ -178,29 +193,41 @@ class _Entry:
 
 
 class _Archive(Protocol):
+    source: IO[bytes]
+
     def entries(self) -> Iterator[_Entry]: ...
     def read(self, name: str) -> bytes: ...
 
 
+_LOCK = RLock()
+_OPEN: dict[tuple[Path, int, tuple[str, ...]], _Archive] = {}
+"""The archives used last, which stay open, as their files are asked for in a row."""
+_MOST_OPEN = 6
+
+
 def _opened(path: Path, archives: tuple[str, ...]) -> _Archive:
     try:
-        return _open(path, path.stat().st_mtime_ns, archives)
+        key = (path, path.stat().st_mtime_ns, archives)
+        found = _OPEN.pop(key, None) or _open(path, archives)
     except OSError as error:
         raise UnreadableDocumentError(f"The file cannot be read: {error.strerror}.") from error
+    _OPEN[key] = found
+    while len(_OPEN) > _MOST_OPEN:
+        _OPEN.pop(next(iter(_OPEN))).source.close()
+    return found
 
 
-@lru_cache(maxsize=8)
-def _open(path: Path, mtime_ns: int, archives: tuple[str, ...]) -> _Archive:
-    """Open an archive, or one within; the last few stay open, as their files come in a row."""
+def _open(path: Path, archives: tuple[str, ...]) -> _Archive:
     if archives:
         *outer, name = archives
-        source: IO[bytes] = io.BytesIO(_open(path, mtime_ns, tuple(outer)).read(name))
+        source: IO[bytes] = io.BytesIO(_opened(path, tuple(outer)).read(name))
     else:
         name = path.name
         source = path.open("rb")
     try:
         return _Zip(source) if name.lower().endswith(".zip") else _Tar(source)
     except (*_DAMAGE, *_DAMAGE_OF_FORMATS) as error:
+        source.close()
         raise _damaged(error) from error
 
 
@@ -210,6 +237,7 @@ def _damaged(error: Exception) -> UnreadableDocumentError:
 
 class _Zip:
     def __init__(self, source: IO[bytes]) -> None:
+        self.source = source
         self._zip = zipfile.ZipFile(source)
         self._last = ("", b"")
 
@@ -231,8 +259,8 @@ class _Zip:
             try:
                 info = self._zip.getinfo(name)
                 with self._zip.open(info) as file:
-                    # Never more than was said: what is longer fails its checksum.
-                    self._last = (name, file.read(info.file_size))
+                    # One more than was said, so that its checksum is looked at; never all there is.
+                    self._last = (name, file.read(info.file_size + 1))
             except (*_DAMAGE, *_DAMAGE_OF_FORMATS) as error:
                 raise UnreadableDocumentError(f"It is damaged in the archive ({error}).") from error
         return self._last[1]
@@ -251,13 +279,15 @@ def _zip_name(info: zipfile.ZipInfo) -> str:
 
 class _Tar:
     def __init__(self, source: IO[bytes]) -> None:
-        self._tar = tarfile.open(fileobj=cast("IO[bytes]", _Bounded(_unpacked(source))), mode="r:")
+        self.source = source
+        bounded = cast("IO[bytes]", _Bounded(_unpacked(source)))
+        self._tar = tarfile.TarFile(fileobj=bounded)
         self._infos: dict[str, tarfile.TarInfo] = {}
         self._last = ("", b"")
 
     def entries(self) -> Iterator[_Entry]:
         try:
-            while (info := self._tar.next()) is not None:
+            for info in self._tar:  # from the start again, whatever was read before
                 if info.isdir():
                     continue
                 self._infos.setdefault(info.name, info)
@@ -269,9 +299,8 @@ class _Tar:
     def read(self, name: str) -> bytes:
         if self._last[0] != name:
             try:
-                if name not in self._infos:
-                    list(self.entries())
-                file = self._tar.extractfile(self._infos[name])
+                found = self._infos.get(name) or next(i for i in self._tar if i.name == name)
+                file = self._tar.extractfile(found)
                 self._last = (name, file.read() if file is not None else b"")
             except (*_DAMAGE, *_DAMAGE_OF_FORMATS) as error:
                 raise UnreadableDocumentError(f"It is damaged in the archive ({error}).") from error

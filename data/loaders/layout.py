@@ -303,7 +303,7 @@ def _breaks(above: Line, below: Line, left: float, right: float) -> bool:
     return (
         room > max(needed, _RAGGED * above.size) + 0.5 * above.size
         or indented
-        or bool(MARK.fullmatch(first.text))
+        or bool(MARK.fullmatch(first.text.split()[0]))
     )
 
 
