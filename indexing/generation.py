@@ -2,13 +2,14 @@
 
 import sqlite3
 from collections.abc import Sequence
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from data import Chunk, Document
+from indexing.calibration import Calibration, read_calibration
 from indexing.catalog import Catalog, FileState
 from indexing.errors import CorruptIndexError, IndexNotFoundError
 from indexing.filter_parser import parse_filter
@@ -126,6 +127,16 @@ class Generation:
             catalog, ids = self.delta.catalog, newer
         chunks = catalog.chunks(ids)
         return sorted(chunks.values(), key=lambda chunk: (chunk.start, chunk.end))
+
+    def chunk_ids(self) -> NDArray[np.int64]:
+        """All chunks, ascending."""
+        ids = np.setdiff1d(self.base.ids, self.deleted)
+        return ids if self.delta is None else np.union1d(ids, self.delta.ids)
+
+    @cached_property
+    def calibration(self) -> Calibration | None:
+        """What the scores mean, where that was found out."""
+        return read_calibration(self.folder)
 
     def documents(self, ids: Sequence[str]) -> dict[str, Document]:
         """The documents with these ids, without their texts."""

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data import Chunk, Document, UnreadableDocumentError, supported_formats
+from indexing.calibrating import calibrate_unpublished
 from indexing.catalog import ChunkRecord, DocumentRecord, FileState
 from indexing.config import CONFIG_NAME, BuildConfig, write_config
 from indexing.errors import BuildFailedError, UsageError
@@ -284,6 +285,7 @@ class _Build:
                     documents=len(self._states) + added - len(doomed),
                     next_id=self._next_id,
                 )
+                manifest = calibrate_unpublished(folder, manifest, self._encoder)
                 # Before publishing: after it, no failure could say that nothing was changed.
                 write_config(self._index, self._config, self._terms)
                 publish(self._index, folder)

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from indexing.calibration import NAME as CALIBRATION
 from indexing.catalog import DocumentRecord
 from indexing.generation import BASE, DELETED, DELTA, LEXICAL, Generation
 from indexing.lexical import LexicalWriter
@@ -32,6 +33,8 @@ class GenerationWriter:
         if old is not None:
             link_or_copy(old.folder / BASE, folder / BASE)
             link_or_copy(old.folder / LEXICAL, folder / LEXICAL)
+            if (old.folder / CALIBRATION).is_file():
+                shutil.copy2(old.folder / CALIBRATION, folder / CALIBRATION)
         self._segment = self._segment_writer(BASE if old is None else DELTA)
         self._lexical = LexicalWriter(folder / LEXICAL)
 
