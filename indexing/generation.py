@@ -2,6 +2,7 @@
 
 import sqlite3
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import cached_property, lru_cache
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from indexing.catalog import Catalog, FileState
 from indexing.errors import CorruptIndexError, IndexNotFoundError
 from indexing.filter_parser import parse_filter
 from indexing.filters import BUILT_IN, Filter, FilterError, render_filter
+from indexing.fusion import Fusion
 from indexing.lexical import LexicalIndex
 from indexing.manifest import Manifest
 from indexing.segment import Segment
@@ -53,6 +55,7 @@ class Generation:
         self.deleted: NDArray[np.int64] = np.load(folder / DELETED, allow_pickle=False)
         """Chunks of the base that are no longer there, ascending."""
         self.lexical = LexicalIndex(folder / LEXICAL)
+        self.fusion = Fusion()
         self._allowed = lru_cache(maxsize=_KEPT_FILTERS)(self._find_allowed)
         self._stale = self.base.catalog.documents_of(self.deleted.tolist())
 
@@ -151,6 +154,15 @@ class Generation:
         if text is None and document not in self._stale:
             text = self.base.catalog.text(document)
         return text
+
+    def document(self, id_: str) -> Document | None:
+        """A document with its whole text, None if it is not in the index."""
+        text = self.text(id_)
+        return None if text is None else replace(self.documents([id_])[id_], text=text)
+
+    def sources(self) -> dict[str, str]:
+        """Where every document came from; deleted ones included."""
+        return {id_: s for catalog in self._catalogs() for id_, s in catalog.sources().items()}
 
     def states(self) -> dict[str, FileState]:
         """The file state of every document in the index."""
