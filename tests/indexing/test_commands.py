@@ -425,6 +425,35 @@ def test_a_search_for_nothing_is_refused(kb, call, arguments):
 
 
 @pytest.mark.parametrize(
+    "query",
+    ["the of and", "🙂🙂", "!?", "的了", "word " * 20_000, "x" * 100_000],
+    ids=lambda q: q[:9],
+)
+@pytest.mark.parametrize("mode", ["lexical", "hybrid"])
+def test_an_odd_query_gives_a_list_and_no_error(kb, call, query, mode):
+    arguments = ["--index", kb, "--mode", mode, "--k", "1000", "--json"]
+    code, out, err = call("search", query, *arguments)
+
+    assert (code, err) == (0, "")
+    hits = json.loads(out)["hits"]
+    assert len(hits) <= len(open_index(kb))
+    assert [hit["rank"] for hit in hits] == list(range(1, len(hits) + 1))
+
+
+def test_the_command_quotes_an_answer_before_the_hits(kb, call):
+    query = "trains and hotels"
+    code, out, _ = call("search", query, "--index", kb, "--answer", "--json")
+    answer = json.loads(out)["answer"]
+
+    assert code == 0
+    quoted = answer["sentences"][0]
+    text = open_index(kb).generation.text(quoted["document"])
+    assert text[quoted["start"] : quoted["end"]] == quoted["text"]
+    _, shown, _ = call("search", query, "--index", kb, "--answer")
+    assert shown.startswith(f"“{quoted['text']}”\n  {quoted['document']}, {quoted['start']}-")
+
+
+@pytest.mark.parametrize(
     ("expression", "message"),
     [
         ("", "The filter is empty"),
