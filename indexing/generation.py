@@ -15,6 +15,7 @@ from indexing.catalog import Catalog, DocumentRecord, FileState
 from indexing.errors import CorruptIndexError, IndexNotFoundError
 from indexing.filter_parser import parse_filter
 from indexing.filters import BUILT_IN, Filter, FilterError, render_filter
+from indexing.fusion import Fusion
 from indexing.lexical import LexicalIndex
 from indexing.manifest import Manifest
 from indexing.segment import Segment
@@ -58,6 +59,7 @@ class Generation:
         self.deleted: NDArray[np.int64] = np.load(folder / DELETED, allow_pickle=False)
         """Chunks of the base that are no longer there, ascending."""
         self._lexical = LexicalIndex(folder / LEXICAL) if with_stores else None
+        self.fusion = Fusion()
         self._allowed = lru_cache(maxsize=_KEPT_FILTERS)(self._find_allowed)
         self._stale = self.base.catalog.documents_of(self.deleted.tolist())
 

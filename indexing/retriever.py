@@ -20,9 +20,10 @@ from indexing.calibration import FALSE_ANSWER_RATE
 from indexing.context import section, window
 from indexing.filter_parser import parse_filter
 from indexing.filters import Filter
+from indexing.fusion import FUSED_DEPTH
 from indexing.generation import Generation, current_folder, open_current
 from indexing.hits import Hit, Mode
-from indexing.legs import FUSED_DEPTH, Query
+from indexing.legs import Query
 from indexing.reranking import Reranking, TextScorer, rerank_ranked
 from indexing.selection import Shape, Shown, shape_ranked
 from indexing.terms import check_same_encoder
