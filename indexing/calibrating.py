@@ -25,9 +25,10 @@ from indexing.calibration import (
     read_calibration,
     write_section,
 )
+from indexing.fusion import FUSED_DEPTH
 from indexing.generation import Generation, open_current
 from indexing.hits import Mode
-from indexing.legs import FUSED_DEPTH, Query
+from indexing.legs import Query
 from indexing.manifest import NAME as MANIFEST
 from indexing.manifest import Manifest, file_fact
 from indexing.publishing import (

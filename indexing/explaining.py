@@ -10,9 +10,10 @@ from numpy.typing import NDArray
 from data import Chunk
 from indexing.calibrating import judge
 from indexing.filters import And, Filter, render_filter
+from indexing.fusion import FUSED_DEPTH
 from indexing.generation import Generation
 from indexing.hits import Mode
-from indexing.legs import FUSED_DEPTH, Query
+from indexing.legs import Query
 from indexing.reranking import Reranking, rerank_ranked
 from indexing.selection import Ranked
 

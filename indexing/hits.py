@@ -26,7 +26,7 @@ class Scores:
     lexical: float | None = None
     """BM25, 0 and more."""
     fused: float | None = None
-    """Reciprocal rank fusion, at most 2/61."""
+    """What fusion made of both, 0 to 1."""
     rerank: float | None = None
     """What the reranker said; only of the hits that it read."""
 

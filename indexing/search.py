@@ -65,8 +65,7 @@ def _search(arguments: Namespace) -> None:
 
     query, mode = arguments.query, arguments.mode
     _check(arguments)
-    # One query is over sooner than an engine made for many could be prepared.
-    index = open_index(arguments.index, backend="torch")
+    index = open_index(arguments.index)
     if mode != "lexical":
         index.encoder  # noqa: B018 - loaded here, so that took_ms is the search alone
     started = time.perf_counter()
