@@ -77,8 +77,12 @@ class Tokenizer:
 
     def _write(self, folder: Path) -> None:
         self._backend.save(str(folder / _FILE), pretty=False)
-        ids = {"pad_id": self.pad_id, "unknown_id": self._unknown_id, "eos_id": self.eos_id}
-        ids |= {"marks": sorted(self.marks)}
+        ids = {
+            "pad_id": self.pad_id,
+            "unknown_id": self._unknown_id,
+            "eos_id": self.eos_id,
+            "marks": sorted(self.marks),
+        }
         (folder / _IDS).write_text(json.dumps(ids), "utf-8")
 
     @classmethod
