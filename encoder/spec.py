@@ -24,7 +24,9 @@ POOLINGS = (
     "embedding_last_mean",
     "avg_top2",
 )
-LATER_FIELDS = {"layer": -1, "head": "", "layer_norm": False, "clean": ""}
+REMOTE = "remote"
+"""The pooling of a model behind a web service, which pools as it likes."""
+LATER_FIELDS = {"endpoint": "", "layer": -1, "head": "", "layer_norm": False, "clean": ""}
 """Fields that came after the first version; at their default they are left out of the identity, so
 that an index built before keeps its fingerprint."""
 
@@ -64,8 +66,11 @@ class EncoderSpec:
     clean: str = ""
     """How a text is prepared before it is put into its template, one of `CLEANERS`."""
 
+    endpoint: str = ""
+    """Address of the service that runs the model; empty for a model that runs here."""
+
     def __post_init__(self) -> None:
-        for pooling in split_poolings(self.pooling):
+        for pooling in split_poolings(self.pooling) if not self.endpoint else ():
             if pooling not in POOLINGS:
                 raise ValueError(f"Unknown pooling {pooling!r}. Known: {', '.join(POOLINGS)}.")
         if self.max_tokens < 1 or self.dim < 1:
