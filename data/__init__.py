@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from data.beir import BeirDataset, BeirDocument, load_beir
     from data.golden import GoldenQuestion, load_golden
-    from data.loaders import SUFFIXES, load_document, readable_name
+    from data.loaders import SUFFIXES, load_document, readable_name, supported_formats
     from data.loaders.base import UnreadableDocumentError
     from data.loaders.records import load_records
     from data.loaders.text import decode_text, is_visible
@@ -30,6 +30,7 @@ __all__ = [
     "is_visible",
     "readable_name",
     "SUFFIXES",
+    "supported_formats",
     "UnreadableDocumentError",
     "BeirDataset",
     "BeirDocument",
@@ -54,6 +55,7 @@ _MODULE_OF = {
     "is_visible": "loaders.text",
     "readable_name": "loaders",
     "SUFFIXES": "loaders",
+    "supported_formats": "loaders",
     "UnreadableDocumentError": "loaders.base",
     "BeirDataset": "beir",
     "BeirDocument": "beir",

@@ -2,17 +2,19 @@
 
 import argparse
 import json
-import os
 import sys
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, BinaryIO, NoReturn
 
 from encoder.command import DONE, FAILED, Parser, ProgressBar, print_json, run
 from encoder.errors import UsageError
+from encoder.text_file import count_lines, read_lines
 
 if TYPE_CHECKING:
     from encoder.encoder import Encoder
     from encoder.registry import ModelRow
+    from encoder.report import EncodeReport
     from encoder.rerankers import RerankerRow
 
 PROG = "python -m encoder"
@@ -34,6 +36,9 @@ def _parser() -> argparse.ArgumentParser:
     encoding.add_argument("--model", metavar="MODEL", help=f"folder or hub id ({DEFAULT})")
     encoding.add_argument("--role", choices=("document", "query"), default="document")
     encoding.add_argument("--task", metavar="T", help="one of the model's tasks")
+    encoding.add_argument(
+        "--resume", action="store_true", help="keep unfinished work, and go on where it was cut off"
+    )
     encoding.set_defaults(run=_encode)
     testing = commands.add_parser("selftest", help="prove that a model is run as it should be")
     testing.add_argument("model", metavar="MODEL", nargs="?", help=f"folder or hub id ({DEFAULT})")
@@ -110,53 +115,63 @@ def _show(arguments: argparse.Namespace) -> int:
 def _encode(arguments: argparse.Namespace) -> int:
     import time
 
-    out = Path(arguments.out)
-    if not out.parent.is_dir():
-        raise UsageError(f"There is no folder {out.parent} to write {out.name} to.")
-    texts = _lines(arguments.file)
-    encoder = _loaded(arguments)
-    start = time.perf_counter()
-    if arguments.role == "query":
-        embeddings = encoder.encode_queries(texts, task=arguments.task)
-    else:
-        embeddings = encoder.encode_documents(
-            texts, task=arguments.task, progress=ProgressBar("texts")
+    out = _checked_out(arguments)
+    file, total = _opened(arguments.file)
+    with file:
+        encoder = _loaded(arguments)
+        bar = ProgressBar("texts")
+        start = time.perf_counter()
+        report = encoder.encode_to_file(
+            read_lines(file, arguments.file),
+            out,
+            role=arguments.role,
+            task=arguments.task,
+            progress=lambda done, _: bar(done, total),
+            resume=arguments.resume,
         )
+        bar.close()
     seconds = time.perf_counter() - start
-    _save(embeddings, out)
     if arguments.json:
-        facts = {"texts": len(texts), "dim": encoder.dim, "encoder": encoder.spec.name}
-        facts |= {"fingerprint": encoder.spec.fingerprint, "seconds": round(seconds, 3)}
-        print_json({"file": arguments.file, "out": arguments.out} | facts)
+        facts = {"file": arguments.file, "out": arguments.out, "dim": encoder.dim}
+        facts |= {"encoder": encoder.spec.name, "fingerprint": encoder.spec.fingerprint}
+        facts |= {"engine": encoder.engine, "seconds": round(seconds, 3)}
+        print_json(facts | report.as_dict() | {"tokens_per_s": round(report.tokens / seconds)})
     else:
-        print(f"{len(texts)} texts, {encoder.dim} dimensions, {seconds:.1f} s: {arguments.out}")
+        print("\n".join(_told(report, encoder, seconds, arguments.out)))
     return DONE
 
 
-def _lines(file: str) -> list[str]:
-    if file != "-" and not Path(file).is_file():
+def _told(report: "EncodeReport", encoder: "Encoder", seconds: float, out: str) -> Iterator[str]:
+    speed = f"{report.tokens / seconds:.0f} tokens/s by {encoder.engine}"
+    before = f"{report.resumed} from before and " if report.resumed else ""
+    texts = f"{before}{report.texts} texts, {encoder.dim} dimensions"
+    yield f"{texts}, {seconds:.1f} s, {speed}: {out}"
+    if report.duplicates:
+        yield f"{report.duplicates} equal another text and were encoded once."
+    if report.truncated.count:
+        most = encoder.spec.max_tokens
+        lines = report.truncated.named(lambda position: f"line {position + 1}")
+        yield f"{report.truncated.count} are longer than {most} tokens and were cut: {lines}."
+
+
+def _checked_out(arguments: argparse.Namespace) -> Path:
+    out = Path(arguments.out)
+    if not out.parent.is_dir():
+        raise UsageError(f"There is no folder {out.parent} to write {out.name} to.")
+    if out.is_dir():
+        raise UsageError(f"{out} is a folder; give the name of a file to write.")
+    if arguments.file != "-" and out.exists() and out.samefile(arguments.file):
+        raise UsageError(f"{out} is the file of the texts; give another name to --out.")
+    return out
+
+
+def _opened(file: str) -> tuple[BinaryIO, int | None]:
+    """The texts' file, and its lines where they can be counted before."""
+    if file == "-":
+        return sys.stdin.buffer, None
+    if not Path(file).is_file():
         raise UsageError(f"There is no file {file}.")
-    content = sys.stdin.buffer.read() if file == "-" else Path(file).read_bytes()
-    try:
-        # Only a line feed ends a line: a text may hold other separators of Unicode's.
-        lines = content.decode("utf-8-sig").split("\n")
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{file} is not UTF-8 ({error.reason} at byte {error.start}).") from error
-    if lines[-1] == "":
-        lines.pop()
-    return [line.removesuffix("\r") for line in lines]
-
-
-def _save(embeddings: Any, path: Path) -> None:  # noqa: ANN401 - numpy is loaded late
-    import numpy as np
-
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        with unfinished.open("wb") as file:
-            np.save(file, embeddings, allow_pickle=False)
-        unfinished.replace(path)
-    finally:
-        unfinished.unlink(missing_ok=True)
+    return Path(file).open("rb"), count_lines(Path(file))
 
 
 def _selftest(arguments: argparse.Namespace) -> int:

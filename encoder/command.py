@@ -12,7 +12,7 @@ from encoder.errors import ModelNotFoundError, UsageError
 
 DONE, FAILED, WRONG_CALL, INTERRUPTED = 0, 1, 2, 130
 
-_OF_PYTHON = (OSError, ValueError, ArithmeticError, ImportError)
+_OF_PYTHON = (OSError, ValueError, ArithmeticError, ImportError, MemoryError)
 """Errors that our code raises with a sentence of its own."""
 
 
@@ -49,7 +49,7 @@ def run(
         _complain(str(error))
         sys.exit(WRONG_CALL)
     except known as error:
-        _complain(str(error))
+        _complain(str(error) or "Out of memory.")
         sys.exit(FAILED)
     sys.exit(code or DONE)
 
@@ -70,8 +70,8 @@ class ProgressBar:
         self._unit = unit
         self._bar: Any = None
 
-    def __call__(self, done: int, total: int, current: str = "") -> None:
-        """Show that `done` of `total` are finished."""
+    def __call__(self, done: int, total: int | None, current: str = "") -> None:
+        """Show that `done` of `total` are finished; None where nobody knows how many there are."""
         if self._bar is None:
             if not sys.stderr.isatty():
                 return
@@ -80,5 +80,10 @@ class ProgressBar:
             self._bar = tqdm(total=total, unit=f" {self._unit}", dynamic_ncols=True, leave=False)
         self._bar.set_postfix_str(current[-40:], refresh=False)
         self._bar.update(done - self._bar.n)
-        if done >= total:
+        if total is not None and done >= total:
+            self.close()
+
+    def close(self) -> None:
+        """Take the bar away; done by itself when all is finished."""
+        if self._bar is not None:
             self._bar.close()

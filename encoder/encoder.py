@@ -1,9 +1,10 @@
 """The encoder: texts in, one unit vector each out."""
 
 import logging
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
 from dataclasses import replace
 from functools import cache, partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,12 +16,15 @@ from encoder.remote_model import find_remote
 from encoder.report import EncodeReport
 from encoder.running import Backend, Item, Runner, prepared_ahead
 from encoder.spec import EncoderSpec
+from encoder.streaming import StreamProgress, resume_embeddings, windows, write_embeddings
 from encoder.templates import CLEANERS, PLACE, ROLES, unwrap
-from encoder.texts import check_texts, in_parts, places_of
+from encoder.texts import check_list, check_texts, in_parts, places_of
 from encoder.tokenizer import Tokenizer
 
 log = logging.getLogger(__name__)
 
+QUANTISED = ("int8", "int4")
+"""Precisions of the weights, which give vectors of their own."""
 PRECISE = "torch float32"
 """The engine to which texts go whose values are not finite in another."""
 
@@ -147,6 +151,98 @@ class Encoder:
 
         return prepared_ahead(tokenised()) if len(parts) > 1 else tokenised()
 
+    def encode_stream(
+        self,
+        texts: Iterable[str],
+        *,
+        role: str = "document",
+        task: str | None = None,
+        progress: StreamProgress | None = None,
+        report: EncodeReport | None = None,
+    ) -> Iterator[NDArray[np.float32]]:
+        """Embed texts that need not fit into memory; equal ones near each other are encoded once.
+
+        Args:
+            texts: Any number, also from a generator; a few thousand are held at a time.
+            role: `query` or `document`.
+            task: One of `spec.tasks`.
+            progress: Called with (texts done, texts in all if `texts` has a length).
+            report: As `encode_queries`.
+
+        Yields:
+            The embeddings in the order of the texts, some thousand rows at a time.
+
+        Raises:
+            As `encode_queries`, when the text's turn comes.
+        """
+        check_list(texts)
+        template = self.spec.template(role, task)
+        total = len(texts) if isinstance(texts, Sized) else None
+        return self._stream(texts, template, progress, report, total=total)
+
+    def _stream(
+        self,
+        texts: Iterable[str],
+        template: str,
+        progress: StreamProgress | None,
+        report: EncodeReport | None,
+        first: int = 0,
+        total: int | None = None,
+    ) -> Iterator[NDArray[np.float32]]:
+        def shifted(done: int, _: int) -> None:
+            if progress is not None:
+                progress(first + done, total)
+
+        for window in windows(texts, self.spec.dim, first):
+            yield self._encode(window, template, shifted, report, first)
+            first += len(window)
+
+    def encode_to_file(
+        self,
+        texts: Iterable[str],
+        path: str | Path,
+        *,
+        role: str = "document",
+        task: str | None = None,
+        progress: StreamProgress | None = None,
+        resume: bool = False,
+    ) -> EncodeReport:
+        """Embed texts into a .npy file, in flat memory; read it with `np.load(mmap_mode="r")`.
+
+        The file appears, or takes the place of an old one, when all rows are in it.
+
+        Args:
+            texts: As `encode_stream`.
+            path: The file; float32, shape (texts, dim).
+            role: As `encode_stream`.
+            task: As `encode_stream`.
+            progress: As `encode_stream`.
+            resume: Keep what an error or an end of the process cuts off, beside the file, and go
+                on from there when called again with the same texts.
+
+        Returns:
+            What happened to the texts.
+
+        Raises:
+            OSError: If the file cannot be written.
+            ValueError: As `encode_queries`, or if what is to be resumed is of other texts.
+        """
+        check_list(texts)
+        template = self.spec.template(role, task)
+        path = Path(path)
+        report = EncodeReport()
+        total = len(texts) if isinstance(texts, Sized) else None
+
+        def encode(texts: Iterable[str], first: int) -> Iterator[NDArray[np.float32]]:
+            return self._stream(texts, template, progress, report, first, total)
+
+        if resume:
+            identity = {"encoder": self.spec.fingerprint, "template": template}
+            report.resumed = resume_embeddings(texts, path, self.dim, encode, identity)
+        else:
+            write_embeddings(texts, path, self.dim, encode)
+        return report
+
     def encode_tokens(
         self, texts: Sequence[str], *, role: str = "document", task: str | None = None
     ) -> list[NDArray[np.float32]]:
@@ -260,8 +356,9 @@ def load_encoder(
         device: `auto` (a GPU where there is one), `cpu`, `cuda`, `cuda:1`, …
         backend: The engine: `torch`, `openvino` (CPU), `remote` (the name is that of a model behind
             the service of OPENAI_BASE_URL), or `auto`, the fastest one installed.
-        dtype: `float32`, `float16`, `bfloat16`, or `auto`: bfloat16 through OpenVINO where the
-            processor has instructions for it (cosines to float32 above 0.999), else float32.
+        dtype: `float32`, `float16`, `bfloat16`, on a GPU also `int8` or `int4` (the weights, by
+            bitsandbytes), or `auto`: bfloat16 through OpenVINO where the processor has
+            instructions for it (cosines to float32 above 0.999), else float32.
         dim: Keep only the first `dim` values of each embedding (Matryoshka models).
         revision: Branch, tag or commit on the hub.
         local_files_only: Do not ask the hub.
@@ -313,14 +410,18 @@ def load_described(
     _check_own_code(found.row, trust_remote_code)
     for sentence in (*found.guesses, *found.disagreements):
         log.warning(sentence)
-    tokenizer = Tokenizer.load(found.folder, trust_remote_code=trust_remote_code)
+    tokenizer = Tokenizer.load(found.tokenizer_folder, trust_remote_code=trust_remote_code)
     from encoder.backends.choice import load_backend
+
+    # Weights of eight or four bits give other vectors, which must not meet in one index.
+    spec = replace(found.spec, precision=dtype) if dtype in QUANTISED else found.spec
 
     @cache
     def load(backend: str, dtype: str) -> Backend:
         return load_backend(
             found.folder,
-            found.spec,
+            spec,
+            base=found.base,
             pad_id=tokenizer.pad_id,
             backend=backend,
             device=device,
@@ -329,5 +430,6 @@ def load_described(
         )
 
     engine = load(backend, dtype)
-    precise = None if engine.engine.startswith(PRECISE) else partial(load, "torch", "float32")
-    return Encoder(found.spec, tokenizer, engine, found.languages, precise)
+    is_exact = engine.engine.startswith(PRECISE) or dtype in QUANTISED
+    precise = None if is_exact else partial(load, "torch", "float32")
+    return Encoder(spec, tokenizer, engine, found.languages, precise)

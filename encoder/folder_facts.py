@@ -10,6 +10,7 @@ from encoder.modules import Modules, read_modules
 from encoder.registry import ModelRow
 from encoder.spec import split_poolings
 
+ANGLE = "angle_config.json"
 REGISTRY, GUESS = "registry", "guess"
 """Sources that are no file of the folder."""
 
@@ -44,7 +45,15 @@ _UNIEM_POOLINGS = {
     "last_mean": "mean",
     "last_weighted": "weighted_mean",
     "embedding_last_mean": "embedding_last_mean",
+    "first_last_mean": "input_last_mean",
 }
+_ENCODER_HALVES = {"t5", "mt5", "umt5"}
+"""Encoder-decoders whose encoder is run alone."""
+_NOT_BY_BATCH = {
+    "nystromformer": "its vectors change with the padding",
+    "reformer": "its hashing is random",
+}
+"""Architectures whose vector of a text is never the same twice, and why."""
 
 
 @dataclass
@@ -55,10 +64,16 @@ class FolderFacts:
     row: ModelRow | None
     config: Mapping[str, Any]
     modules: Modules
+    tokenizer: Path
+    """Where the tokenizer lies."""
     pooling: str = ""
     max_tokens: int = 0
     dim: int = 0
     """Length of a whole embedding."""
+    skip_instruction: bool = False
+    """Whether the pooling leaves out the tokens before the text."""
+    both_ways_from: int = -1
+    """A decoder's first layer that reads both ways, -1 for none."""
     templates: Mapping[str, str] = field(default_factory=dict)
     sources: dict[str, str] = field(default_factory=dict)
     """Where each fact came from: a file of the folder, `registry` or `guess`."""
@@ -68,10 +83,33 @@ class FolderFacts:
     """Where the folder and the registry differ, one sentence each; the folder wins."""
 
     @classmethod
-    def read(cls, folder: Path, row: ModelRow | None) -> "FolderFacts":
-        """Read a model's folder; what it leaves out comes from the row."""
-        facts = cls(folder, row, _read_config(folder), read_modules(folder))
+    def read(
+        cls,
+        folder: Path,
+        row: ModelRow | None,
+        *,
+        base: Path | None = None,
+        tokenizer: Path | None = None,
+        dim: int | None = None,
+    ) -> "FolderFacts":
+        """Read a model's folder; what it leaves out comes from the row.
+
+        Args:
+            folder: Where the model's own files lie.
+            row: What the registry knows of it.
+            base: The model that the folder's adapter goes over, if it holds one.
+            tokenizer: Where the tokenizer lies, if not in the folder.
+            dim: The length that is wanted, where the folder has a head for each of several.
+
+        Raises:
+            ValueError: If a file is damaged, or the folder is no model that Angler can run.
+        """
+        _refuse_messages(folder)
+        config = _read_config(base or folder)
+        facts = cls(folder, row, config, read_modules(folder, dim), tokenizer or folder)
         facts._read_pooling()
+        facts._read_skip_instruction()
+        facts._read_both_ways()
         facts._read_max_tokens()
         facts._read_dim()
         facts._read_templates()
@@ -93,14 +131,38 @@ class FolderFacts:
             self.pooling = "last" if architecture.endswith("CausalLM") else "mean"
             self._guessed("pooling", f"how {self.folder.name} pools its tokens", self.pooling)
 
+    def _read_skip_instruction(self) -> None:
+        known = self.row is not None and self.row.skip_instruction
+        path = self.modules.pooling
+        stated = read_object(path).get("include_prompt") if path else None
+        if path is not None and stated is not None:
+            self.skip_instruction = not stated
+            source = str(path.relative_to(self.folder))
+            self._stated("skip_instruction", self.skip_instruction, source, self.row and known)
+        elif known:
+            self.skip_instruction = True
+            self.sources["skip_instruction"] = REGISTRY
+
+    def _read_both_ways(self) -> None:
+        if self.row is not None and self.row.both_ways_from >= 0:
+            self.both_ways_from = self.row.both_ways_from
+            self.sources["both_ways_from"] = REGISTRY
+        elif read_object(self.folder / ANGLE).get("apply_billm"):
+            self.both_ways_from = 0  # AnglE does not save BiLLM_START_INDEX; this is its default
+            self.sources["both_ways_from"] = ANGLE
+
     def _read_max_tokens(self) -> None:
-        sentences = "sentence_bert_config.json"
-        limit, source = _limit_of_positions(self.folder, self.config)
-        known = self.row and self.row.max_tokens
-        if stated := read_object(self.folder / sentences).get("max_seq_length"):
-            self.max_tokens = int(stated)
-            self._stated("max_tokens", self.max_tokens, sentences, known)
-        elif source != "config.json" and (self.folder / "modules.json").is_file():
+        limit, source = _limit_of_positions(self.tokenizer, self.config)
+        known = self.row.max_tokens if self.row else None
+        for file, key in (("sentence_bert_config.json", "max_seq_length"), (ANGLE, "max_length")):
+            if stated := read_object(self.folder / file).get(key):
+                self.max_tokens = int(stated)
+                self._stated("max_tokens", self.max_tokens, file, known)
+                return
+        self._read_max_tokens_elsewhere(limit, source, known)
+
+    def _read_max_tokens_elsewhere(self, limit: int, source: str, known: int | None) -> None:
+        if source != "config.json" and (self.folder / "modules.json").is_file():
             self.max_tokens = limit  # sentence-transformers 6 saves the maximum with the tokenizer
             self._stated("max_tokens", self.max_tokens, source, known)
         elif known:
@@ -142,13 +204,14 @@ class FolderFacts:
 
 def _read_config(folder: Path) -> dict[str, Any]:
     config = read_object(folder / "config.json")
-    adapter = read_object(folder / "adapter_config.json")
-    if adapter and not config:
-        base = adapter.get("base_model_name_or_path") or "another model"
-        raise ValueError(f"{folder} holds an adapter for {base}, which Angler does not run yet.")
     if not config:
         raise ValueError(f"{folder} is no model folder: it holds no config.json.")
-    if config.get("is_encoder_decoder"):
+    kind = config.get("model_type")
+    if kind in _NOT_BY_BATCH:
+        raise ValueError(
+            f"{folder} holds a {kind}, which Angler does not run: {_NOT_BY_BATCH[kind]}."
+        )
+    if config.get("is_encoder_decoder") and kind not in _ENCODER_HALVES:
         raise ValueError(f"{folder} holds an encoder-decoder model, which Angler does not run yet.")
     if not width(config):
         raise ValueError(
@@ -159,17 +222,24 @@ def _read_config(folder: Path) -> dict[str, Any]:
 
 def width(config: Mapping[str, Any]) -> int:
     """Length of a token vector."""
-    return int(config.get("hidden_size") or config.get("dim") or 0)  # DistilBERT says "dim"
+    # DistilBERT says "dim", T5 "d_model"; a small OPT's last layer is narrower than the others.
+    names = ("word_embed_proj_dim", "hidden_size", "dim", "d_model")
+    return next((int(config[name]) for name in names if config.get(name)), 0)
+
+
+def _refuse_messages(folder: Path) -> None:
+    sentences = folder / "sentence_bert_config.json"
+    if "message" in (read_object(sentences).get("modality_config") or {}):
+        raise ValueError(
+            f"{sentences} wants texts as messages of a chat, which Angler does not run; "
+            "it runs models that read plain texts."
+        )
 
 
 def _sentence_transformers_pooling(path: Path) -> str:
     config = read_object(path)
     if not config:
         raise ValueError(f"{path} is missing, but modules.json points to it.")
-    if not config.get("include_prompt", True):
-        raise ValueError(
-            f"{path} leaves the instruction out of the pooling, which is not there yet."
-        )
     mode = config.get("pooling_mode")
     flags = [key for key, value in config.items() if key.startswith("pooling_mode_") and value]
     flags.sort(key=[*_POOLING_FLAGS, *flags].index)
@@ -185,8 +255,9 @@ def _sentence_transformers_pooling(path: Path) -> str:
 def _other_pooling(folder: Path) -> tuple[str, str] | None:
     """The pooling that AnglE or uniem saved, and the file."""
     for file, key, known in (
-        ("angle_config.json", "pooling_strategy", _ANGLE_POOLINGS),
+        (ANGLE, "pooling_strategy", _ANGLE_POOLINGS),
         ("config.json", "uniem_pooling_strategy", _UNIEM_POOLINGS),
+        ("config.json", "uniem_embedding_strategy", _UNIEM_POOLINGS),
     ):
         name = read_object(folder / file).get(key)
         if name is not None and name not in known:

@@ -32,7 +32,7 @@ def load_head(folder: Path, spec: EncoderSpec, device: torch.device) -> nn.Seque
     """
     parts: list[nn.Module] = [_Standardised()] if spec.layer_norm else []
     if spec.head:
-        parts += [part for layer in read_modules(folder).head for part in _parts(layer)]
+        parts += [part for layer in read_modules(folder, spec.dim).head for part in _parts(layer)]
     return nn.Sequential(*parts).to(device).eval()
 
 

@@ -6,6 +6,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from encoder import hubs
+from encoder.adapter_files import Adapter, read_adapter
 from encoder.errors import ModelNotFoundError
 from encoder.files import digest_of_file, digest_of_json, read_object
 from encoder.folder_facts import GUESS, REGISTRY, FolderFacts
@@ -20,6 +22,14 @@ DEFAULT_WEIGHTS = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d
 
 # What a configuration says about its own origin, not about the computation.
 _VOLATILE_CONFIG = {"_name_or_path", "transformers_version", "torch_dtype", "dtype", "use_cache"}
+_TOKENIZERS = (
+    "tokenizer.json",
+    "vocab.txt",
+    "sentencepiece.bpe.model",
+    "spiece.model",
+    "tokenizer.model",
+    "vocab.json",
+)
 _TOKENIZER_FLAGS = (
     "do_lower_case",
     "strip_accents",
@@ -36,7 +46,7 @@ class ModelDescription:
     """Where a model lies and what it is."""
 
     folder: Path
-    """Its folder; of no meaning for a model behind a web service."""
+    """Where the model's own files lie: pooling, head, adapter; no place for a remote model."""
     spec: EncoderSpec
     languages: tuple[str, ...]
     """Languages that it reads well, if known."""
@@ -48,6 +58,13 @@ class ModelDescription:
     """Where each fact came from: a file of the folder, `registry` or `guess`."""
     row: ModelRow | None = None
     """What the registry knows of it."""
+    base: Path | None = None
+    """Where the weights lie that an adapter goes over; None where the folder has its own."""
+
+    @property
+    def tokenizer_folder(self) -> Path:
+        """Where the tokenizer lies: an adapter often leaves it to its base."""
+        return _tokenizer_folder(self.folder, self.base)
 
 
 def describe_encoder(
@@ -60,7 +77,8 @@ def describe_encoder(
     """Find a model and read its spec without loading it.
 
     Args:
-        model: A folder, a hub id, or None for the embedded default.
+        model: A folder, a hub id, or None for the embedded default. The folder may hold a LoRA
+            adapter; its base is then looked for beside it and on the hub.
         dim: Keep only the first `dim` values of each embedding (Matryoshka models).
         revision: Branch, tag or commit on the hub.
         local_files_only: Do not ask the hub.
@@ -78,8 +96,12 @@ def describe_encoder(
     name = str(folder.resolve()) if _is_folder(model) else model or DEFAULT_MODEL
     row = find_row(name) or find_row(folder.absolute().name)
     _refuse_what_does_not_run(row)
-    facts = FolderFacts.read(folder, row)
-    weights = _digest_of_weights(folder)
+    adapter = read_adapter(folder)
+    base = _base_of(adapter, local_files_only) if adapter else None
+    facts = FolderFacts.read(
+        folder, row, base=base, tokenizer=_tokenizer_folder(folder, base), dim=dim
+    )
+    weights = _digest_of_weights(base or folder)
     if find_row(name) == find_row(DEFAULT_MODEL) and weights != DEFAULT_WEIGHTS:
         raise ValueError(
             f"The weights in {folder} are not those of {DEFAULT_MODEL}: their SHA-256 is "
@@ -91,7 +113,7 @@ def describe_encoder(
         name=name,
         weights=weights,
         config=digest_of_json(_without(facts.config, _VOLATILE_CONFIG)),
-        tokenizer=_digest_of_tokenizer(folder),
+        tokenizer=_digest_of_tokenizer(_tokenizer_folder(folder, base)),
         pooling=facts.pooling,
         max_tokens=facts.max_tokens,
         dim=dim or facts.dim,
@@ -100,6 +122,9 @@ def describe_encoder(
         head=facts.modules.head_digest,
         layer_norm=row.layer_norm if row else False,
         clean=row.family.clean if row else "",
+        skip_instruction=facts.skip_instruction,
+        both_ways_from=facts.both_ways_from,
+        adapter=adapter.digest if adapter else "",
     )
     return ModelDescription(
         folder,
@@ -109,6 +134,7 @@ def describe_encoder(
         tuple(facts.disagreements),
         facts.sources,
         row,
+        base,
     )
 
 
@@ -153,13 +179,23 @@ def find_model_folder(
         return _embedded_folder()
     if Path(model).is_absolute() or model.startswith((".", "~")) or model.count("/") > 1:
         raise ModelNotFoundError(f"No folder {model}. Give a model's folder or a hub id.")
-    row = find_row(model)
-    if row is not None and row.only_on:
+    return hubs.fetch(model, revision=revision, local_files_only=local_files_only)
+
+
+def _base_of(adapter: Adapter, local_files_only: bool) -> Path:
+    """The folder that an adapter goes over: as it says, else the one called so beside it."""
+    if _is_folder(adapter.base):
+        return Path(adapter.base).expanduser()
+    beside = adapter.folder.resolve().parent / Path(adapter.base).name
+    if (beside / "config.json").is_file():
+        return beside
+    try:
+        return find_model_folder(adapter.base, local_files_only=local_files_only)
+    except ModelNotFoundError as error:
         raise ModelNotFoundError(
-            f"{row.name} is only on {row.only_on}, which Angler does not ask: download it from "
-            f"{row.source} and give its folder."
-        )
-    return _downloaded(model, revision, local_files_only)
+            f"{adapter.folder} holds an adapter for {adapter.base}, which is not here and cannot "
+            f"be downloaded; put it into {beside}."
+        ) from error
 
 
 def _is_folder(model: str | None) -> bool:
@@ -176,29 +212,6 @@ def _embedded_folder() -> Path:
     return Path(package.origin).parent / "model"
 
 
-def _downloaded(model: str, revision: str | None, local_files_only: bool) -> Path:
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
-
-    row = find_row(model)
-    try:
-        return Path(
-            snapshot_download(
-                row.name if row else model,
-                revision=revision,
-                local_files_only=local_files_only,
-                ignore_patterns=["onnx/*", "openvino/*", "*.onnx", "*.h5", "*.msgpack", "*.ot"],
-            )
-        )
-    except (HfHubHTTPError, LocalEntryNotFoundError, HFValidationError, OSError) as error:
-        known = "a model of the registry" if row else "no model of the registry"
-        raise ModelNotFoundError(
-            f"Cannot load the encoder {model!r} ({known}): it is no folder here, it was not "
-            f"downloaded before, and the model hub gave no such model or was out of reach "
-            f"({type(error).__name__}). Check the name and the network, or give a folder."
-        ) from error
-
-
 def _digest_of_weights(folder: Path) -> str:
     files = sorted(folder.glob("model*.safetensors")) or sorted(folder.glob("pytorch_model*.bin"))
     if not files:
@@ -207,19 +220,22 @@ def _digest_of_weights(folder: Path) -> str:
     return digests[0] if len(digests) == 1 else digest_of_json(digests)
 
 
+def _tokenizer_files(folder: Path) -> list[Path]:
+    return [folder / name for name in _TOKENIZERS if (folder / name).is_file()]
+
+
+def _tokenizer_folder(folder: Path, base: Path | None) -> Path:
+    return folder if base is None or _tokenizer_files(folder) else base
+
+
 def _digest_of_tokenizer(folder: Path) -> str:
-    names = (
-        "tokenizer.json",
-        "vocab.txt",
-        "sentencepiece.bpe.model",
-        "tokenizer.model",
-        "vocab.json",
-    )
-    files = [folder / name for name in names if (folder / name).is_file()]
+    files = _tokenizer_files(folder)
     if not files:
         raise ValueError(f"{folder} holds no tokenizer (tokenizer.json).")
     config = read_object(folder / "tokenizer_config.json")
     flags = {key: config[key] for key in _TOKENIZER_FLAGS if key in config}
+    if read_object(folder / "sentence_bert_config.json").get("do_lower_case"):
+        flags["lower_case_first"] = True
     # tokenizer.json holds all that the others hold, so they count only where it is missing.
     return digest_of_json([digest_of_file(files[0]), flags])
 

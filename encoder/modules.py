@@ -1,5 +1,6 @@
 """What a folder's modules.json promises behind the transformer: pooling and head layers."""
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -65,11 +66,17 @@ def _facts(layer: HeadLayer) -> list[str]:
     return [layer.kind, activation, digest_of_file(layer.weights)]
 
 
-def read_modules(folder: Path) -> Modules:
+def read_modules(folder: Path, dim: int | None = None) -> Modules:
     """Read modules.json, if the folder has one.
 
+    Args:
+        folder: Where the model's own files lie.
+        dim: The length that is wanted, where a dense layer lies beside others of other lengths, as
+            in `2_Dense_256`, `2_Dense_1024`.
+
     Raises:
-        ValueError: If a file is damaged or missing, or asks for a layer that Angler does not run.
+        ValueError: If a file is damaged or missing, or asks for a layer that Angler does not run;
+            if there are dense layers of several lengths, and none of `dim`.
     """
     modules = read_json(folder / "modules.json", list) or []
     kinds = [module["type"].rpartition(".")[2] for module in modules]
@@ -80,10 +87,31 @@ def read_modules(folder: Path) -> Modules:
         if kind == "Pooling":
             pooling = folder / module["path"] / "config.json"
         elif kind in _HEAD:
-            head.append(_head_layer(kind, folder / module["path"]))
+            path = folder / module["path"]
+            head.append(_head_layer(kind, _of_length(path, dim) if kind == "Dense" else path))
     while head and head[-1].kind == "Normalize":  # the spec says whether rows have unit length
         head.pop()
     return Modules(pooling, tuple(head))
+
+
+def _of_length(folder: Path, dim: int | None) -> Path:
+    """The dense layer of a length, where several lie side by side; else the one that is named."""
+    stem = re.fullmatch(r"(.*_)\d+", folder.name)
+    lengths = (
+        {
+            int(found[1]): other
+            for other in sorted(folder.parent.glob(f"{stem[1]}*"))
+            if (found := re.fullmatch(rf"{re.escape(stem[1])}(\d+)", other.name))
+        }
+        if stem
+        else {}
+    )
+    if dim is None or len(lengths) < 2:
+        return folder
+    if dim not in lengths:
+        known = ", ".join(map(str, sorted(lengths)))
+        raise ValueError(f"{folder.parent} has layers for a dim of {known}; got {dim}.")
+    return lengths[dim]
 
 
 def _refuse_unknown(folder: Path, kinds: Sequence[str]) -> None:

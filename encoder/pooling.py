@@ -34,9 +34,12 @@ class Pooling(StrEnum):
     """The average of the means of the bare word vectors and the last layer."""
     AVG_TOP2 = "avg_top2"
     """The average of the means of the last two layers."""
+    INPUT_LAST_MEAN = "input_last_mean"
+    """The average of the means of what goes into the first layer and the last layer."""
 
 
-LAYERED = {Pooling.FIRST_LAST_AVG, Pooling.AVG_TOP2}
+LAYERED = {Pooling.FIRST_LAST_AVG: 1, Pooling.AVG_TOP2: -2, Pooling.INPUT_LAST_MEAN: 0}
+"""Poolings of two layers: which one besides the last; 0 is what goes into the first."""
 
 
 def needs_hidden_states(pooling: str) -> bool:
@@ -102,7 +105,7 @@ def _pool_layers(
     if pooling in LAYERED:
         if len(hidden_states) < 2:
             raise ValueError(f"The pooling {pooling} needs the hidden states of all layers.")
-        other = hidden_states[1 if pooling is Pooling.FIRST_LAST_AVG else -2]
+        other = hidden_states[LAYERED[pooling]]
     elif pooling is Pooling.EMBEDDING_LAST_MEAN:
         if word_vectors is None:
             raise ValueError(f"The pooling {pooling} needs the vectors of the input embedding.")

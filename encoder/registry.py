@@ -47,6 +47,10 @@ class ModelRow:
     """The side that the authors advise, where it is not the right; the mask decides here."""
     layer_norm: bool = False
     """Whether the pooled vector is layer-normalised before a Matryoshka cut."""
+    skip_instruction: bool = False
+    """Whether the pooling leaves out the tokens before the text."""
+    both_ways_from: int = -1
+    """A decoder's first layer that reads both ways, as `EncoderSpec` counts; -1 for none."""
     matryoshka: bool = False
     """Whether it was trained so that `dim=` may cut its embeddings."""
     remote_code: bool = False
@@ -123,4 +127,4 @@ def known_models() -> list[str]:
 
 def find_row(name: str) -> ModelRow | None:
     """The row of a hub id, of its alias on another hub, or of a folder called like the model."""
-    return _names().get(name)
+    return _names().get(name.removeprefix("modelscope:"))

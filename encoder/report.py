@@ -1,6 +1,6 @@
 """What happened to the texts of a call: how many were cut, equal, or encoded again."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -27,9 +27,13 @@ class Positions:
         self.count += other.count
         self.first = sorted([*self.first, *other.first])[:NAMED]
 
-    def __str__(self) -> str:
-        named = ", ".join(f"texts[{position}]" for position in self.first)
+    def named(self, name: Callable[[int], str]) -> str:
+        """The first few by their names, and a sign if there are more."""
+        named = ", ".join(map(name, self.first))
         return named + (", …" if self.count > len(self.first) else "")
+
+    def __str__(self) -> str:
+        return self.named("texts[{}]".format)
 
 
 @dataclass
@@ -41,6 +45,8 @@ class EncodeReport:
     """What the model read: equal texts of a call once, instructions and marks included."""
     duplicates: int = 0
     """Texts that equal an earlier one and were not encoded again."""
+    resumed: int = 0
+    """Texts before these that an earlier call had encoded; they are not among `texts`."""
     truncated: Positions = field(default_factory=Positions)
     """Texts that were longer than the encoder reads."""
     retried: Positions = field(default_factory=Positions)
@@ -49,6 +55,8 @@ class EncodeReport:
     def as_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
         return {
+            "texts": self.texts + self.resumed,
+            "resumed": self.resumed,
             "tokens": self.tokens,
             "duplicates": self.duplicates,
             "truncated": {"texts": self.truncated.count, "first": self.truncated.first},

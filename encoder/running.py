@@ -32,8 +32,11 @@ class Backend(Protocol):
     token_budget: int
     """Most tokens of a batch; halved for good where the memory does not hold it."""
 
-    def embed(self, ids: Sequence[Sequence[int]]) -> Rows:
-        """Token ids of a batch to embeddings, shape (batch, dim), finite or not."""
+    def embed(self, ids: Sequence[Sequence[int]], starts: Sequence[int] = ()) -> Rows:
+        """Token ids of a batch to embeddings, shape (batch, dim), finite or not.
+
+        `starts` says how many tokens at the beginning of each text stay out of the pooling.
+        """
         ...
 
 
@@ -211,7 +214,12 @@ class Runner:
 
 
 def _run(backend: Backend) -> Callable[[list[Item]], Arrays]:
-    return lambda batch: backend.embed([item.tokens.ids for item in batch])
+    def run(batch: list[Item]) -> Arrays:
+        ids = [item.tokens.ids for item in batch]
+        starts = [item.tokens.start for item in batch]
+        return backend.embed(ids, starts) if any(starts) else backend.embed(ids)
+
+    return run
 
 
 def _run_tokens(backend: Backend) -> Callable[[list[Item]], Arrays]:

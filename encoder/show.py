@@ -63,6 +63,8 @@ def _of_folder(found: ModelDescription) -> Iterator[Fact]:
         yield Fact("endpoint", spec.endpoint, "name")
     else:
         yield Fact("folder", str(found.folder), "files")
+    if found.base is not None:
+        yield Fact("base", str(found.base), "adapter_config.json")
     for name in ("pooling", "max_tokens", "dim"):
         yield Fact(name, getattr(spec, name), found.sources.get(name, DEFAULT))
     for name in sorted({*ROLES, *spec.templates}):
@@ -71,8 +73,12 @@ def _of_folder(found: ModelDescription) -> Iterator[Fact]:
     for name in ("append_eos", "layer_norm", "clean"):
         value = getattr(spec, name)
         yield Fact(name, value, REGISTRY if value else DEFAULT)
+    for name in ("skip_instruction", "both_ways_from"):
+        yield Fact(name, getattr(spec, name), found.sources.get(name, DEFAULT))
     yield Fact("normalize", spec.normalize, DEFAULT)
     yield Fact("head", spec.head, "modules.json" if spec.head else DEFAULT)
+    if spec.adapter:
+        yield Fact("adapter", spec.adapter, "files")
     for name in ("weights", "tokenizer", "config", "fingerprint"):
         yield Fact(name, getattr(spec, name), "files")
     yield from _of_people(row) if row else ()
@@ -83,7 +89,7 @@ def _of_row(row: ModelRow) -> Iterator[Fact]:
         yield Fact(name, getattr(row, name), REGISTRY)
     for name, template in sorted(row.templates.items()):
         yield Fact(f"templates.{name}", template, REGISTRY)
-    for name in ("append_eos", "layer_norm"):
+    for name in ("append_eos", "layer_norm", "skip_instruction", "both_ways_from"):
         yield Fact(name, getattr(row, name), REGISTRY)
     yield Fact("clean", row.family.clean, REGISTRY)
     yield from _of_people(row)

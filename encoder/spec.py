@@ -23,10 +23,20 @@ POOLINGS = (
     "first_last_avg",
     "embedding_last_mean",
     "avg_top2",
+    "input_last_mean",
 )
 REMOTE = "remote"
 """The pooling of a model behind a web service, which pools as it likes."""
-LATER_FIELDS = {"endpoint": "", "layer": -1, "head": "", "layer_norm": False, "clean": ""}
+LATER_FIELDS = {
+    "layer": -1,
+    "head": "",
+    "layer_norm": False,
+    "clean": "",
+    "skip_instruction": False,
+    "both_ways_from": -1,
+    "adapter": "",
+    "endpoint": "",
+}
 """Fields that came after the first version; at their default they are left out of the identity, so
 that an index built before keeps its fingerprint."""
 
@@ -56,7 +66,7 @@ class EncoderSpec:
     templates: Mapping[str, str] = field(default_factory=dict)
     """Template by role (`query`, `document`), task or `task/role`; without one, the bare text."""
     precision: str = "float"
-    """`float` for float32, float16 and bfloat16, which agree; `int8` is a precision of its own."""
+    """`float` for float32, float16 and bfloat16, which agree; `int8` and `int4` are their own."""
     layer: int = -1
     """Which layer's output is pooled: 0 is what goes into the first layer, -1 the last one."""
     head: str = ""
@@ -65,7 +75,13 @@ class EncoderSpec:
     """Whether the pooled vector is layer-normalised before it is cut to `dim`."""
     clean: str = ""
     """How a text is prepared before it is put into its template, one of `CLEANERS`."""
-
+    skip_instruction: bool = False
+    """Whether the pooling leaves out the tokens before the text."""
+    both_ways_from: int = -1
+    """A decoder's first layer whose tokens also read what comes behind them: 0 for all layers, -1
+    for none."""
+    adapter: str = ""
+    """SHA-256 of the LoRA adapter over the weights; empty where there is none."""
     endpoint: str = ""
     """Address of the service that runs the model; empty for a model that runs here."""
 
@@ -77,6 +93,8 @@ class EncoderSpec:
             raise ValueError(
                 f"max_tokens and dim must be positive, got {self.max_tokens} and {self.dim}."
             )
+        if self.both_ways_from < -1:
+            raise ValueError(f"both_ways_from must be -1 or a layer, got {self.both_ways_from}.")
         if self.clean not in CLEANERS:
             known = ", ".join(repr(name) for name in CLEANERS)
             raise ValueError(f"Unknown way to clean a text {self.clean!r}. Known: {known}.")
@@ -84,7 +102,9 @@ class EncoderSpec:
             check_template(template)
 
     def template(self, role: str, task: str | None = None) -> str:
-        """The template of a task if one is named, else of the role."""
+        """The template of a task if one is named, else of the role (`query` or `document`)."""
+        if role not in ROLES:
+            raise ValueError(f"Unknown role {role!r}. Known: {', '.join(ROLES)}.")
         if task is None:
             return self.templates.get(role, PLACE)
         if task not in self.tasks:

@@ -19,14 +19,19 @@ def check_texts(texts: Iterable[str], first: int = 0) -> list[str]:
         TypeError: If `texts` is one string or nothing to go through, or an item is no string.
         ValueError: If an item holds lone surrogates.
     """
-    if isinstance(texts, str):
-        raise TypeError("texts must be a list of strings, got one string; put it in a list.")
-    if not isinstance(texts, Iterable):
-        raise TypeError(f"texts must be a list of strings, got {type(texts).__name__}.")
+    check_list(texts)
     items = list(texts)
     for position, text in enumerate(items, first):
         check_text(text, position)
     return items
+
+
+def check_list(texts: object) -> None:
+    """Raise TypeError if these are no texts to go through one by one."""
+    if isinstance(texts, str):
+        raise TypeError("texts must be a list of strings, got one string; put it in a list.")
+    if not isinstance(texts, Iterable):
+        raise TypeError(f"texts must be a list of strings, got {type(texts).__name__}.")
 
 
 def check_text(text: Any, position: int) -> None:  # noqa: ANN401 - that is what is checked

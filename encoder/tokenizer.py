@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from encoder.files import read_object
 from encoder.spec import EncoderSpec
 from encoder.templates import Filled, fill
 
@@ -21,6 +22,8 @@ class Tokens:
     ids: list[int]
     dropped: int
     """Tokens of the text that did not fit; at least so many, where the text was very long."""
+    start: int = 0
+    """Where the text begins behind its instruction; 0 where there is none to leave out."""
 
 
 class Tokenizer:
@@ -59,6 +62,8 @@ class Tokenizer:
         # Cutting and padding are ours: the library's would be state shared between threads.
         backend.no_truncation()
         backend.no_padding()
+        if read_object(folder / "sentence_bert_config.json").get("do_lower_case"):
+            _lower_case(backend)
         pad_id = tokenizer.pad_token_id
         eos_id = tokenizer.eos_token_id
         return cls(backend, 0 if pad_id is None else pad_id, tokenizer.unk_token_id, eos_id)
@@ -95,8 +100,11 @@ class Tokenizer:
         ids = encoding.ids
         end = self._missing_end(ids, spec)
         excess = len(ids) + len(end) - spec.max_tokens
+        start = _start_of_text(encoding, filled) if spec.skip_instruction else 0
+        if start == len(ids) + len(end):
+            start = 0  # an empty text without an end mark leaves nothing else to pool
         if excess <= 0:
-            return Tokens(ids + end, 0) if filled.end <= settled else None
+            return Tokens(ids + end, 0, start) if filled.end <= settled else None
         own = _positions_of_text(encoding, filled)
         if excess > len(own):
             raise ValueError(
@@ -107,7 +115,7 @@ class Tokenizer:
         if encoding.offsets[cut[0]][0] > settled:
             return None
         del ids[cut[0] : cut[-1] + 1]
-        return Tokens(ids + end, len(cut))
+        return Tokens(ids + end, len(cut), start)
 
     def _missing_end(self, ids: Sequence[int], spec: EncoderSpec) -> list[int]:
         """The end-of-sequence token, where the model wants one that the tokenizer left out."""
@@ -134,6 +142,27 @@ class Tokenizer:
         """Share of the text's tokens that the vocabulary does not know, 0 to 1."""
         ids = self._backend.encode(text, add_special_tokens=False).ids
         return ids.count(self._unknown_id) / len(ids) if ids else 0.0
+
+
+def _lower_case(backend: Any) -> None:  # noqa: ANN401 - tokenizers.Tokenizer is untyped
+    """Lower-case texts first, as sentence-transformers does where a folder asks for it."""
+    from tokenizers.normalizers import Lowercase, Sequence
+
+    normalizer = backend.normalizer
+    backend.normalizer = Sequence([Lowercase()] + ([normalizer] if normalizer else []))
+
+
+def _start_of_text(encoding: Any, filled: Filled) -> int:  # noqa: ANN401
+    """How many tokens stand before the text; none where there is no instruction before it."""
+    if not filled.start:
+        return 0
+    offsets, is_special = encoding.offsets, encoding.special_tokens_mask
+    before = [
+        position
+        for position, (_, end) in enumerate(offsets)
+        if not is_special[position] and end <= filled.start
+    ]
+    return before[-1] + 1 if before else 0
 
 
 def _shortened(text: str, room: int) -> str:

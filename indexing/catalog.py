@@ -148,6 +148,14 @@ class Catalog:
             found |= {row[0]: _chunk(row) for row in self._rows(sql, some)}
         return found
 
+    def embedded_texts(self, ids: Sequence[int]) -> dict[int, str]:
+        """What was embedded for the chunks with these ids that stand here: headings and text."""
+        found: dict[int, str] = {}
+        for some in _portions(ids):
+            sql = f"SELECT id, embedded FROM chunks WHERE id IN ({_marks(some)})"
+            found |= dict(self._rows(sql, some))
+        return found
+
     def documents(self, ids: Sequence[str]) -> dict[str, Document]:
         """The documents with these ids that stand here, without their texts."""
         found: dict[str, Document] = {}
@@ -204,8 +212,8 @@ class Catalog:
                 self._connection.execute("PRAGMA temp_store = MEMORY")
                 self._connection.executescript((_FACTS + _FACT_INDEXES).format(where="temp"))
                 sql = (
-                    f"SELECT id, title, substr(text, 1, {SAMPLE}), source, metadata, page_starts,"
-                    " mtime_ns FROM documents"
+                    f"SELECT d.id, title, substr(t.text, 1, {SAMPLE}), source, metadata,"
+                    f" page_starts, mtime_ns FROM documents AS d JOIN {self._texts} AS t USING (id)"
                 )
                 for row in self._connection.execute(sql):
                     facts = document_facts(_document(row[:6]), row[6])

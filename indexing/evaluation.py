@@ -11,8 +11,9 @@ import numpy as np
 from data import BeirDataset, GoldenQuestion, evaluate_run
 from indexing.fusion import dense_weight, fuse
 from indexing.hits import Hit, Mode
+from indexing.legs import FUSED_DEPTH
 from indexing.lexical import LexicalIndex, LexicalWriter
-from indexing.retriever import FUSED_DEPTH, SearchIndex
+from indexing.retriever import SearchIndex
 from indexing.stores import make_store
 from indexing.stores.base import NO_ID
 

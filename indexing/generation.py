@@ -113,6 +113,20 @@ class Generation:
         """The chunks with these ids."""
         return {id_: chunk for part in self._catalogs() for id_, chunk in part.chunks(ids).items()}
 
+    def embedded_texts(self, ids: Sequence[int]) -> dict[int, str]:
+        """What was embedded for the chunks with these ids: their headings and text."""
+        parts = [catalog.embedded_texts(ids) for catalog in self._catalogs()]
+        return {id_: text for part in parts for id_, text in part.items()}
+
+    def chunks_of(self, document: str) -> list[Chunk]:
+        """The chunks of a document in the order of their places; none if it is not there."""
+        catalog = self.base.catalog
+        ids = [] if document in self._stale else catalog.chunk_ids([document])
+        if self.delta is not None and (newer := self.delta.catalog.chunk_ids([document])):
+            catalog, ids = self.delta.catalog, newer
+        chunks = catalog.chunks(ids)
+        return sorted(chunks.values(), key=lambda chunk: (chunk.start, chunk.end))
+
     def documents(self, ids: Sequence[str]) -> dict[str, Document]:
         """The documents with these ids, without their texts."""
         found: dict[str, Document] = {}

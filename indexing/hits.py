@@ -28,6 +28,13 @@ class Scores:
     fused: float | None = None
     """Reciprocal rank fusion, at most 2/61."""
     rerank: float | None = None
+    """What the reranker said; only of the hits that it read."""
+
+    @property
+    def last(self) -> float:
+        """The score of the last stage that saw the hit, which put it in its place."""
+        stages = (self.rerank, self.fused, self.dense, self.lexical)
+        return next((score for score in stages if score is not None), 0.0)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -1,6 +1,7 @@
 """The lexical leg: BM25 over words for English, characters and bigrams for Chinese."""
 
 import json
+import math
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -19,6 +20,8 @@ _ANALYZER = "angler-2"
 """Name of the way to terms, kept in the engine's own description of the index."""
 _ANALYZER_BEFORE = "angler"
 """The way of older indexes, which did not fold traditional characters; they stay as they are."""
+_K1 = 1.2
+"""The engine's own."""
 _HEAP_BYTES = 64_000_000
 _TERMS_ALLOWED = 2_000
 """Up to so many allowed ids are part of the query; beyond, looking further down is quicker."""
@@ -72,6 +75,14 @@ class LexicalIndex:
             return self._best(self._only(text, allowed), k)
         return self._best_allowed(text, k, allowed)
 
+    def ceiling(self, query: str) -> float:
+        """The BM25 that no text can exceed: every term of the query, over and over."""
+        searcher = self._index.searcher()
+        return sum(
+            weight * _idf(searcher.doc_freq("text", term), searcher.num_docs) * (_K1 + 1)
+            for term, weight in self._weights(query).items()
+        )
+
     def _best(self, query: tantivy.Query, k: int) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
         searcher = self._index.searcher()
         hits = searcher.search(query, k, count=False).hits
@@ -109,6 +120,11 @@ class LexicalIndex:
     def _term(self, term: str, weight: float) -> tantivy.Query:
         query = tantivy.Query.term_query(self._schema, "text", term, index_option="freq")
         return query if weight == 1 else tantivy.Query.boost_query(query, weight)
+
+
+def _idf(holding: int, texts: int) -> float:
+    """What a term counts by how many of the texts hold it; the engine counts deleted ones too."""
+    return math.log(1 + max(0.0, texts - holding + 0.5) / (holding + 0.5))
 
 
 class LexicalWriter:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from data import SUFFIXES, Chunk, Document, UnreadableDocumentError
+from data import Chunk, Document, UnreadableDocumentError, supported_formats
 from indexing.catalog import ChunkRecord, DocumentRecord, FileState
 from indexing.config import CONFIG_NAME, BuildConfig, write_config
 from indexing.errors import BuildFailedError, UsageError
@@ -257,7 +257,7 @@ class _Build:
             )
         return (
             f"No documents found in {', '.join(self._sources)}. "
-            f"Files with these suffixes are read: {', '.join(SUFFIXES)}."
+            f"These are read: {supported_formats()}."
         )
 
     def _refuse_failures(self) -> None:

@@ -1,20 +1,20 @@
 """An open index: queries in, hits out."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from threading import Lock
-from typing import TYPE_CHECKING
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING, Any
 
 from indexing.answers import ScoredSentence, score_sentences
+from indexing.context import section, window
 from indexing.filter_parser import parse_filter
 from indexing.filters import Filter
-from indexing.fusion import dense_weight, fuse
 from indexing.generation import Generation, current_folder, open_current
-from indexing.hits import Hit, Mode, Scores
-from indexing.stores.base import NO_ID
+from indexing.hits import Hit, Mode
+from indexing.legs import FUSED_DEPTH, Query
+from indexing.reranking import Reranking, TextScorer, rerank_ranked
+from indexing.selection import Shape, Shown, shape_ranked
 from indexing.terms import check_same_encoder
 
 if TYPE_CHECKING:
@@ -23,9 +23,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Hit", "Mode", "SearchIndex", "open_index"]
 
-FUSED_DEPTH = 100
-"""Hits of each leg that fusion looks at, at least."""
-Allowed = NDArray[np.int64] | None
 LONGEST_QUERY = 10_000
 """Characters of a query that are searched for; what follows adds time and no meaning."""
 
@@ -65,6 +62,7 @@ class SearchIndex:
         self._backend = backend
         self._lock = Lock()
         self._encoder = encoder
+        self._rerankers: dict[str, TextScorer] = {}
         self._generation = open_current(folder)
         if encoder is not None:
             check_same_encoder(folder, self._generation.manifest.encoder, encoder.spec)
@@ -107,6 +105,10 @@ class SearchIndex:
         *,
         mode: str = Mode.HYBRID,
         filter: str | Filter | None = None,
+        rerank: str | TextScorer | Reranking | None = None,
+        diversity: float = 0.0,
+        per_document: int | None = None,
+        merge: bool = False,
     ) -> list[Hit]:
         """The `k` best hits, best first; fewer where the index holds fewer.
 
@@ -115,85 +117,120 @@ class SearchIndex:
             k: How many hits.
             mode: `dense`, `lexical` or `hybrid`.
             filter: Only chunks that it lets through, such as `lang == "zh" and year >= 2020`.
+            rerank: A reranker, its folder or hub id, or a `Reranking` that says how many of the
+                first hits it reads, and for how long.
+            diversity: 0 to 1, how much hits that resemble better ones are pushed back (maximal
+                marginal relevance); above 0, the order is no longer that of the scores.
+            per_document: At most so many hits of one document.
+            merge: Whether hits that overlap or touch become one, with the text of all.
 
         Raises:
             FilterError: If the filter cannot be read, or asks for a field that no document has.
-            ValueError: If the query is empty, `k` is below 1, or there is no such mode.
+            ValueError: If the query is empty, or another argument is out of its range.
+        """
+        asked = self.ask(query, mode=mode, filter=filter)
+        shape = Shape(diversity=diversity, per_document=per_document, merge=merge)
+        if k < 1:
+            raise ValueError(f"k must be at least 1, got {k}.")
+        if asked.allowed is not None and not len(asked.allowed):
+            return []
+        reranking = self._reranking(rerank)
+        k = min(k, max(1, len(self)))
+        depth = k if shape.is_plain else max(k, FUSED_DEPTH)
+        if reranking is not None:
+            depth = max(depth, reranking.depth)
+        ranked = asked.ranked(Mode(mode), depth)
+        if reranking is not None:
+            ranked = rerank_ranked(asked, ranked, reranking)
+        while True:
+            shown = shape_ranked(asked.generation, ranked, k, shape)
+            if len(shown.ranked) == k or depth >= len(self):
+                return _hits(asked, shown)
+            depth *= 4  # many of the hits were of the same few documents
+            known = {id_ for id_, _ in ranked}
+            ranked += [item for item in asked.ranked(Mode(mode), depth) if item[0] not in known]
+
+    def ask(
+        self, query: str, *, mode: str = Mode.HYBRID, filter: str | Filter | None = None
+    ) -> Query:
+        """A query of the generation that is searched now, checked.
+
+        Raises:
+            FilterError: If the filter cannot be read, or asks for a field that no document has.
+            ValueError: If the query is empty, or there is no such mode.
         """
         if not query.strip():
             raise ValueError("The query is empty; type what to look for.")
-        if k < 1:
-            raise ValueError(f"k must be at least 1, got {k}.")
         if mode not in list(Mode):
             raise ValueError(f"Unknown mode {mode!r}. Known: {', '.join(Mode)}.")
         generation = self._generation
-        query = query.strip()[:LONGEST_QUERY]
         allowed = None
         if filter is not None:
             tree = parse_filter(filter) if isinstance(filter, str) else filter
             allowed = generation.allowed(tree)
-            if not len(allowed):
-                return []
-        ranked = self._ranked(generation, query, k, Mode(mode), allowed)
-        return _hits(generation, ranked[:k], Mode(mode))
+        text = query.strip()[:LONGEST_QUERY]
+        return Query(text, generation, lambda: self.encoder, allowed)
 
-    def _ranked(
-        self, generation: Generation, query: str, k: int, mode: Mode, allowed: Allowed
-    ) -> list[tuple[int, Scores]]:
-        if mode is Mode.DENSE:
-            found = self._dense(generation, query, k, allowed)
-            return [(id_, Scores(dense=score)) for id_, score in found.items()]
-        if mode is Mode.LEXICAL:
-            found = _lexical(generation, query, k, allowed)
-            return [(id_, Scores(lexical=score)) for id_, score in found.items()]
-        depth = max(k, FUSED_DEPTH)
-        dense = self._dense(generation, query, depth, allowed)
-        lexical = _lexical(generation, query, depth, allowed)
-        weight = dense_weight(self.encoder.unknown_share(query))
-        return [
-            (id_, Scores(dense=dense.get(id_), lexical=lexical.get(id_), fused=score))
-            for id_, score in fuse(list(dense), list(lexical), weight)
-        ]
+    def window(self, hit: Hit, before: int = 1, after: int = 1) -> Hit:
+        """A hit with its neighbours: its text goes from `before` chunks earlier to `after` later.
 
-    def _dense(
-        self, generation: Generation, query: str, k: int, allowed: Allowed
-    ) -> dict[int, float]:
-        """Score by chunk, best first."""
-        vector = self.encoder.encode_queries([query])
-        scores, ids = generation.search(vector, k, allowed=allowed)
-        pairs = zip(ids[0].tolist(), scores[0].tolist(), strict=True)
-        return {id_: score for id_, score in pairs if id_ != NO_ID}
+        Raises:
+            LookupError: If the hit's document is no longer in the index.
+        """
+        return window(self._generation, hit, before, after)
+
+    def section(self, hit: Hit) -> Hit:
+        """A hit with all of the section that it stands in, its subsections included.
+
+        Raises:
+            LookupError: If the hit's document is no longer in the index.
+        """
+        return section(self._generation, hit)
+
+    def _reranking(self, rerank: str | TextScorer | Reranking | None) -> Reranking | None:
+        """What reorders the hits, loaded."""
+        if rerank is None:
+            return None
+        found = rerank if isinstance(rerank, Reranking) else Reranking(model=rerank)
+        if not isinstance(found.model, str):
+            return found
+        with self._lock:
+            if found.model not in self._rerankers:
+                from encoder import load_reranker
+
+                self._rerankers[found.model] = load_reranker(found.model, device=self._device)
+            return replace(found, model=self._rerankers[found.model])
 
     def sentences(self, query: str, hits: Sequence[Hit]) -> list[ScoredSentence]:
         """The sentences of some hits, each with how well it answers the query, best first."""
         return score_sentences(query, hits, self.encoder)
 
-    def as_retriever(
-        self, k: int = 5, *, mode: str = Mode.HYBRID, filter: str | None = None
-    ) -> "IndexRetriever":
-        """The index as a LangChain retriever, with citations in each document's metadata."""
+    def as_retriever(self, k: int = 5, **choices: Any) -> "IndexRetriever":  # noqa: ANN401 - checked by its class
+        """The index as a LangChain retriever, with citations in each document's metadata.
+
+        Args:
+            k: How many documents to return.
+            choices: The other fields of `IndexRetriever`: mode, filter, diversity, per_document,
+                merge, context.
+
+        Raises:
+            ValueError: If there is no such field, or a value is of the wrong type.
+        """
         from indexing.langchain_adapters import IndexRetriever
 
-        return IndexRetriever(index=self, k=k, mode=mode, filter=filter)
+        return IndexRetriever(index=self, k=k, **choices)
 
 
-def _lexical(generation: Generation, query: str, k: int, allowed: Allowed) -> dict[int, float]:
-    scores, ids = generation.lexical.search(query, k, allowed=allowed)
-    return dict(zip(ids.tolist(), np.asarray(scores, float).tolist(), strict=True))
-
-
-def _hits(generation: Generation, ranked: Sequence[tuple[int, Scores]], mode: Mode) -> list[Hit]:
-    chunks = generation.chunks([id_ for id_, _ in ranked])
-    documents = generation.documents(list({chunk.document for chunk in chunks.values()}))
+def _hits(asked: Query, shown: Shown) -> list[Hit]:
+    documents = asked.generation.documents(list({c.document for c in shown.chunks.values()}))
     hits = []
-    for rank, (id_, scores) in enumerate(ranked, start=1):
-        chunk = chunks[id_]
+    for rank, (id_, scores) in enumerate(shown.ranked, start=1):
+        chunk = shown.chunks[id_]
         document = documents[chunk.document]
-        score = {Mode.DENSE: scores.dense, Mode.LEXICAL: scores.lexical}.get(mode, scores.fused)
         hits.append(
             Hit(
                 rank=rank,
-                score=score or 0.0,
+                score=scores.last,
                 scores=scores,
                 relevance=None,
                 document=document.id,

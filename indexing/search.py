@@ -24,6 +24,13 @@ def _parser() -> Parser:
         "--mode", choices=("dense", "lexical", "hybrid"), default="hybrid", help="default: hybrid"
     )
     option("--filter", metavar="EXPR", help='for example: lang == "zh" and year >= 2020')
+    option("--rerank", metavar="M", help="folder or hub id of a reranker for the first hits")
+    option("--diversity", metavar="D", type=float, default=0.0, help="0 to 1: hits that differ")
+    option("--per-document", metavar="N", type=int, help="at most so many hits of a document")
+    option("--merge", action="store_true", help="join hits that overlap")
+    option(
+        "--context", metavar="N", type=int, default=0, help="so many chunks before and after each"
+    )
     option("--json", action="store_true", help="print one JSON object")
     return parser
 
@@ -34,22 +41,45 @@ def main() -> None:
     run(lambda: _search(arguments))
 
 
-def _search(arguments: Namespace) -> None:
+def _check(arguments: Namespace) -> None:
+    """Refuse a wrong call before the encoder is loaded."""
     from indexing.errors import UsageError
     from indexing.filter_parser import parse_filter
+
+    if not arguments.query.strip() or arguments.k < 1:
+        raise UsageError("Give a query that is not empty, and a --k of at least 1.")
+    if not 0 <= arguments.diversity <= 1:
+        raise UsageError(f"--diversity must be between 0 and 1, got {arguments.diversity}.")
+    if arguments.per_document is not None and arguments.per_document < 1:
+        raise UsageError(f"--per-document must be at least 1, got {arguments.per_document}.")
+    if arguments.context < 0:
+        raise UsageError(f"--context must be 0 or more, got {arguments.context}.")
+    if arguments.filter is not None:
+        parse_filter(arguments.filter)
+
+
+def _search(arguments: Namespace) -> None:
     from indexing.retriever import open_index
 
     query, mode = arguments.query, arguments.mode
-    if not query.strip() or arguments.k < 1:
-        raise UsageError("Give a query that is not empty, and a --k of at least 1.")
-    if arguments.filter is not None:
-        parse_filter(arguments.filter)  # before the encoder is loaded
+    _check(arguments)
     # One query is over sooner than an engine made for many could be prepared.
     index = open_index(arguments.index, backend="torch")
     if mode != "lexical":
         index.encoder  # noqa: B018 - loaded here, so that took_ms is the search alone
     started = time.perf_counter()
-    hits = index.search(query, arguments.k, mode=mode, filter=arguments.filter)
+    hits = index.search(
+        query,
+        arguments.k,
+        mode=mode,
+        filter=arguments.filter,
+        rerank=arguments.rerank,
+        diversity=arguments.diversity,
+        per_document=arguments.per_document,
+        merge=arguments.merge,
+    )
+    if arguments.context:
+        hits = [index.window(hit, arguments.context, arguments.context) for hit in hits]
     took_ms = round((time.perf_counter() - started) * 1000, 1)
     if arguments.json:
         found = [hit.as_dict() for hit in hits]

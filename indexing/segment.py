@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from encoder.npy import npy_header
 from indexing.catalog import Catalog, CatalogWriter, DocumentRecord
 from indexing.stores import Store, make_store, open_store
 from indexing.stores.base import check_rows
@@ -13,8 +14,6 @@ from indexing.stores.base import check_rows
 _CATALOG = "catalog.sqlite"
 _EMBEDDINGS = "embeddings.npy"
 _IDS = "ids.npy"
-_HEADER_BYTES = 128
-"""Numpy pads the header of an array file to a multiple of 64 bytes; ours needs less than this."""
 
 
 class SegmentWriter:
@@ -29,7 +28,7 @@ class SegmentWriter:
         self._count = 0
         self._ids: list[NDArray[np.int64]] = []
         self._file = (folder / _EMBEDDINGS).open("wb")
-        self._file.write(_npy_header(0, dim))
+        self._file.write(npy_header(0, dim))
 
     def __len__(self) -> int:
         return self._count
@@ -49,7 +48,7 @@ class SegmentWriter:
         ids = np.concatenate([np.empty(0, np.int64), *self._ids])
         np.save(self._folder / _IDS, ids)
         self._file.seek(0)
-        self._file.write(_npy_header(len(ids), self._dim))
+        self._file.write(npy_header(len(ids), self._dim))
         self._file.close()
         self._store.add(ids, np.load(self._folder / _EMBEDDINGS, mmap_mode="r", allow_pickle=False))
         self._store.save(self._folder)
@@ -86,14 +85,3 @@ class Segment:
         wanted = np.fromiter(ids, np.int64)
         places = np.searchsorted(self.ids, wanted, sorter=self._order)
         return np.asarray(self._embeddings[self._order[places]])
-
-
-def _npy_header(rows: int, dim: int) -> bytes:
-    """A header of fixed length, so that the number of rows can be written last.
-
-    Source: https://numpy.org/doc/stable/reference/generated/numpy.lib.format.html (version 1.0).
-    """
-    facts = f"{{'descr': '<f4', 'fortran_order': False, 'shape': ({rows}, {dim}), }}"
-    length = _HEADER_BYTES - 10
-    padded = facts.ljust(length - 1) + "\n"
-    return b"\x93NUMPY\x01\x00" + length.to_bytes(2, "little") + padded.encode("ascii")

@@ -17,6 +17,7 @@ def load_backend(
     folder: Path,
     spec: EncoderSpec,
     *,
+    base: Path | None = None,
     pad_id: int,
     backend: str,
     device: str,
@@ -26,7 +27,7 @@ def load_backend(
     """Load a model into an engine.
 
     `auto` takes OpenVINO for a model on the CPU where it is installed and can run the model, and
-    torch otherwise.
+    torch otherwise. The arguments are those of `TorchBackend.load`.
 
     Raises:
         ValueError: If an argument is unknown, the model folder is wrong, or the engine that was
@@ -42,6 +43,7 @@ def load_backend(
         return TorchBackend.load(
             folder,
             spec,
+            base=base,
             pad_id=pad_id,
             device=device,
             dtype=dtype,

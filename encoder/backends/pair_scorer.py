@@ -11,7 +11,8 @@ from safetensors import SafetensorError
 from torch import Tensor
 from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification
 
-from encoder.backends.torch import DTYPES, TOKEN_BUDGET, _silenced, resolve_device
+from encoder.backends.loading import DTYPES, silenced
+from encoder.backends.torch import TOKEN_BUDGET, resolve_device
 from encoder.pairs import PairTokens
 
 
@@ -57,7 +58,7 @@ class PairScorer:
         place = resolve_device(device)
         kind: Any = AutoModelForCausalLM if answers else AutoModelForSequenceClassification
         try:
-            with _silenced():
+            with silenced():
                 model, report = kind.from_pretrained(
                     folder,
                     local_files_only=True,

@@ -1,37 +1,41 @@
 """Runs a model with torch, on the CPU or a CUDA device."""
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors import SafetensorError
-from transformers import AutoModel, PreTrainedModel
-from transformers.utils import logging as transformers_logging
 
+from encoder.backends.loading import DTYPES, QUANTISED, load_model, silenced
 from encoder.head import load_head
 from encoder.pooling import needs_hidden_states, needs_word_vectors, pool
 from encoder.spec import EncoderSpec
 
-DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 TOKEN_BUDGET = {"cpu": 4096, "cuda": 65536}
 """Most tokens of a batch: what keeps the caches warm on a CPU, and a large GPU busy."""
+UNPADDED = {"canine", "convbert", "fnet", "funnel", "mobilebert", "yoso"}
+"""Architectures whose vectors change with the padding, whatever the mask says: a batch of theirs
+holds texts of one length."""
 
 
 class TorchBackend:
     """A loaded model on one device."""
 
     def __init__(
-        self, model: PreTrainedModel, spec: EncoderSpec, pad_id: int, head: torch.nn.Module
+        self,
+        model: Any,  # noqa: ANN401 - a model of transformers, or a stand-in
+        spec: EncoderSpec,
+        pad_id: int,
+        head: torch.nn.Module,
     ) -> None:
-        self._model: Any = model
+        self._model = model
         self._spec = spec
         self._pad_id = pad_id
         self._head = head
         _check_layer(spec, model.config.num_hidden_layers)
+        self._is_unpadded = model.config.model_type in UNPADDED
         self._needs_words = needs_word_vectors(spec.pooling)
         # Decoders would keep keys and values that nobody asks for.
         self._options = {"use_cache": False} if hasattr(model.config, "use_cache") else {}
@@ -48,17 +52,35 @@ class TorchBackend:
         folder: Path,
         spec: EncoderSpec,
         *,
+        base: Path | None = None,
         pad_id: int,
         device: str,
         dtype: str,
         trust_remote_code: bool,
     ) -> "TorchBackend":
-        """Load the weights in `folder` onto `device` (`auto`, `cpu`, `cuda`, `cuda:1`, …).
+        """Load a model onto `device` (`auto`, `cpu`, `cuda`, `cuda:1`, …).
+
+        Args:
+            folder: Where the head lies, and the adapter of a model that has one.
+            spec: What the model is to be.
+            base: Where the weights lie, if not in `folder`.
+            pad_id: The token that fills a batch up.
+            device: Where the model shall run.
+            dtype: `auto`, a 16- or 32-bit float or, on a GPU, `int8` or `int4`.
+            trust_remote_code: Whether to run code that comes with the model.
 
         Raises:
             ValueError: If an argument is unknown, or the weights do not fill the model.
+            MissingExtraError: If a quantised model needs a package that is not installed.
         """
-        model = _load_model(folder, resolve_device(device), _dtype(dtype), trust_remote_code)
+        model = load_model(
+            folder,
+            base or folder,
+            spec,
+            device=resolve_device(device),
+            dtype=_checked(dtype),
+            trust_remote_code=trust_remote_code,
+        )
         return cls(model, spec, pad_id, load_head(folder, spec, model.device))
 
     def compile(self, dtype: str) -> None:
@@ -71,42 +93,66 @@ class TorchBackend:
         from encoder.backends.openvino import TOKEN_BUDGET as OPENVINO_BUDGET
         from encoder.backends.openvino import OpenVinoModel
 
-        with _silenced():
+        with silenced():
             self._model = OpenVinoModel(self._model, dtype)
         self._options = {}
         self.token_budget = OPENVINO_BUDGET
         self.engine = f"openvino {self._model.dtype} on cpu"
 
-    def embed(self, ids: Sequence[Sequence[int]]) -> NDArray[np.float32]:
+    def embed(
+        self, ids: Sequence[Sequence[int]], starts: Sequence[int] = ()
+    ) -> NDArray[np.float32]:
         """Embed one batch.
 
         Args:
             ids: Token ids of each text, of any lengths.
+            starts: How many tokens at the beginning of each text stay out of the pooling; none
+                where it is empty.
 
         Returns:
             Shape (batch, dim), unit rows where the spec says so; what the model makes of a text
             may be not finite.
         """
-        input_ids, mask = self._padded(ids)
-        with torch.inference_mode():
-            vectors = self._embedded(input_ids, mask)[:, : self._spec.dim]
-            if self._spec.normalize:
-                vectors = torch.nn.functional.normalize(vectors, dim=1)
-        return vectors.cpu().numpy()
+        vectors = torch.empty((len(ids), self._spec.dim))
+        for rows in self._groups(ids):
+            skipped = [starts[row] for row in rows] if starts else []
+            vectors[rows] = self._embedded([ids[row] for row in rows], skipped)
+        return vectors.numpy()
 
     def embed_tokens(self, ids: Sequence[Sequence[int]]) -> list[NDArray[np.float32]]:
         """The vectors of each text's own tokens, shape (tokens, width) each, not normalised."""
-        input_ids, mask = self._padded(ids)
-        with torch.inference_mode():
-            vectors = self._run(input_ids, mask)[0].float().cpu().numpy()
-        return [vectors[row, : len(tokens)].copy() for row, tokens in enumerate(ids)]
+        arrays: dict[int, NDArray[np.float32]] = {}
+        for rows in self._groups(ids):
+            input_ids, mask = self._padded([ids[row] for row in rows])
+            with torch.inference_mode():
+                vectors = self._run(input_ids, mask)[0].float().cpu().numpy()
+            arrays |= {row: vectors[at, : len(ids[row])].copy() for at, row in enumerate(rows)}
+        return [arrays[row] for row in range(len(ids))]
 
-    def _embedded(self, input_ids: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-        pooling = self._spec.pooling
+    def _groups(self, ids: Sequence[Sequence[int]]) -> Iterator[list[int]]:
+        """Which texts run together: all of them, or those of one length."""
+        if not self._is_unpadded:
+            yield list(range(len(ids)))
+            return
+        for length in sorted({len(row) for row in ids}):
+            yield [row for row, tokens in enumerate(ids) if len(tokens) == length]
+
+    @torch.inference_mode()
+    def _embedded(self, ids: Sequence[Sequence[int]], starts: Sequence[int]) -> torch.Tensor:
+        input_ids, mask = self._padded(ids)
         vectors, hidden_states = self._run(input_ids, mask)
         words = self._model.get_input_embeddings()(input_ids) if self._needs_words else None
-        pooled = pool(vectors, mask, pooling, hidden_states=hidden_states, word_vectors=words)
-        return self._head(pooled)  # type: ignore[no-any-return]
+        pooled = pool(
+            vectors,
+            _without_beginning(mask, starts) if starts else mask,
+            self._spec.pooling,
+            hidden_states=hidden_states,
+            word_vectors=words,
+        )
+        embeddings = self._head(pooled)[:, : self._spec.dim]
+        if self._spec.normalize:
+            embeddings = torch.nn.functional.normalize(embeddings, dim=1)
+        return embeddings.cpu()  # type: ignore[no-any-return]
 
     def _run(
         self, input_ids: torch.Tensor, mask: torch.Tensor
@@ -128,36 +174,17 @@ class TorchBackend:
         return input_ids.to(self._model.device), mask.to(self._model.device)
 
 
+def _without_beginning(mask: torch.Tensor, starts: Sequence[int]) -> torch.Tensor:
+    positions = torch.arange(mask.shape[1], device=mask.device)
+    return mask * (positions >= torch.tensor(starts, device=mask.device)[:, None])
+
+
 def _check_layer(spec: EncoderSpec, layers: int) -> None:
     if not -layers - 1 <= spec.layer <= layers:
         raise ValueError(
             f"layer must be between {-layers - 1} and {layers}, the layers of {spec.name}; "
             f"got {spec.layer}."
         )
-
-
-def _load_model(
-    folder: Path, device: torch.device, dtype: torch.dtype, trust_remote_code: bool
-) -> PreTrainedModel:
-    try:
-        with _silenced():
-            model, report = AutoModel.from_pretrained(
-                folder,
-                local_files_only=True,
-                trust_remote_code=trust_remote_code,
-                dtype=dtype,
-                output_loading_info=True,
-            )
-    except (OSError, RuntimeError, ValueError, SafetensorError) as error:
-        raise ValueError(f"The model in {folder} cannot be loaded: {error}") from error
-    # Weights that are not in the file are random. Only the pooler, which we never use, may be so.
-    missing = sorted(key for key in report["missing_keys"] if "pooler" not in key)
-    if missing:
-        raise ValueError(
-            f"The weights in {folder} are not those of its config.json: {len(missing)} are "
-            f"missing, among them {missing[0]}."
-        )
-    return model.to(device).eval()  # type: ignore[no-any-return]
 
 
 def resolve_device(device: str) -> torch.device:
@@ -175,22 +202,8 @@ def resolve_device(device: str) -> torch.device:
     return chosen
 
 
-def _dtype(dtype: str) -> torch.dtype:
-    if dtype != "auto" and dtype not in DTYPES:
-        raise ValueError(f"Unknown dtype {dtype!r}. Known: auto, {', '.join(DTYPES)}.")
-    return DTYPES.get(dtype, torch.float32)
-
-
-@contextmanager
-def _silenced() -> Iterator[None]:
-    """Keep the library's progress bar and load report off the terminal for a while."""
-    verbosity = transformers_logging.get_verbosity()
-    bar = transformers_logging.is_progress_bar_enabled()
-    transformers_logging.set_verbosity_error()
-    transformers_logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        transformers_logging.set_verbosity(verbosity)
-        if bar:
-            transformers_logging.enable_progress_bar()
+def _checked(dtype: str) -> str:
+    known = ("auto", *DTYPES, *QUANTISED)
+    if dtype not in known:
+        raise ValueError(f"Unknown dtype {dtype!r}. Known: {', '.join(known)}.")
+    return "float32" if dtype == "auto" else dtype

@@ -17,7 +17,7 @@ def test_headings_lists_tables_and_code_survive_as_markdown():
         "<pre>if x:\n    y\n\n\nz</pre>"
     )
 
-    assert got == (
+    assert got[:2] == (
         "Guide",
         "# Guide\n\nSet max_tokens to 3*4, see the page.\n\n## 重置密码\n\n- one\n  - two\n\n"
         "| 姓名 | 年龄 |\n| --- | --- |\n| 张三 | 30 |\n\n```\nif x:\n    y\n\n\nz\n```",
@@ -48,13 +48,13 @@ def test_headings_lists_tables_and_code_survive_as_markdown():
 def test_what_is_not_the_main_text_is_dropped(around):
     got = read(f"<body>{around}<p>The main text of the page.</p>{around}</body>")
 
-    assert got == ("stem", "The main text of the page.")
+    assert got[:2] == ("stem", "The main text of the page.")
 
 
 def test_the_main_element_is_the_text_where_there_is_one():
     got = read("<body><div>menu</div><main><header><h1>T</h1></header><p>x</p></main>y</body>")
 
-    assert got == ("T", "# T\n\nx")
+    assert got[:2] == ("T", "# T\n\nx")
 
 
 def test_an_empty_main_element_does_not_hide_the_page():

@@ -58,11 +58,11 @@ def test_without_a_top_heading_the_title_is_the_stem(text):
 def test_front_matter_gives_the_title_and_leaves_the_text(line, title):
     raw = f"---\ndate: 2026-01-01\n{line}\ntags:\n  - a\n---\n\n# Heading\n\ntext\n".encode()
 
-    assert read_markdown(raw, "stem") == (title, "\n# Heading\n\ntext\n")
+    assert read_markdown(raw, "stem")[:2] == (title, "\n# Heading\n\ntext\n")
 
 
 def test_windows_line_ends_do_not_hide_front_matter():
-    assert read_markdown(b"---\r\ntitle: T\r\n---\r\nx\r\n", "stem") == ("T", "x\n")
+    assert read_markdown(b"---\r\ntitle: T\r\n---\r\nx\r\n", "stem")[:2] == ("T", "x\n")
 
 
 @pytest.mark.parametrize(
@@ -74,4 +74,4 @@ def test_windows_line_ends_do_not_hide_front_matter():
     ],
 )
 def test_rules_that_are_no_front_matter_stay_text(text):
-    assert read_markdown(text.encode(), "stem") == ("stem", text)
+    assert read_markdown(text.encode(), "stem")[:2] == ("stem", text)

@@ -203,6 +203,7 @@ def reloaded(folder, tmp_path, pooling, **changes):
         ("cls_avg", -1, lambda h, _: (h[-1][0] + h[-1].mean(0)) / 2),
         ("cls_max", -1, lambda h, _: (h[-1][0] + h[-1].max(0)) / 2),
         ("first_last_avg", -1, lambda h, _: (h[1].mean(0) + h[2].mean(0)) / 2),
+        ("input_last_mean", -1, lambda h, _: (h[0].mean(0) + h[2].mean(0)) / 2),
         ("avg_top2", -1, lambda h, _: (h[1].mean(0) + h[2].mean(0)) / 2),
         ("embedding_last_mean", -1, lambda h, words: (words.mean(0) + h[2].mean(0)) / 2),
         ("mean", 0, lambda h, _: h[0].mean(0)),
@@ -465,7 +466,10 @@ def test_a_text_without_tokens_is_named_by_position(model_folder, tmp_path):
             {"device": "cuda:99"},
             "Device 'cuda:99' was asked for, but this machine has no such GPU.",
         ),
-        ({"dtype": "int8"}, "Unknown dtype 'int8'. Known: auto, float32, float16, bfloat16."),
+        (
+            {"dtype": "int9"},
+            "Unknown dtype 'int9'. Known: auto, float32, float16, bfloat16, int8, int4.",
+        ),
         ({"backend": "onnx"}, "Unknown backend 'onnx'. Known: auto, torch, openvino."),
     ],
 )

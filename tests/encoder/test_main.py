@@ -128,6 +128,55 @@ def test_encode_reads_stdin_and_cuts_dimensions(call, monkeypatch, tmp_path, mod
     assert np.load(tmp_path / "x").shape == (2, 5)
 
 
+def test_encode_says_what_was_cut_and_what_was_equal(call, tmp_path, model_folder):
+    path = tmp_path / "texts.txt"
+    path.write_text("a\n" + "long " * 60 + "\na\nb\n" + "longer " * 60, "utf-8")
+    arguments = ("encode", path, "--out", tmp_path / "x.npy", "--model", model_folder("bert-mean"))
+
+    code, printed, _ = call(*arguments)
+    report = json.loads(call(*arguments, "--json")[1])
+
+    first, *rest = printed.splitlines()
+    assert code == 0
+    assert first.startswith("5 texts, 16 dimensions, ")
+    assert rest == [
+        "1 equal another text and were encoded once.",
+        "2 are longer than 48 tokens and were cut: line 2, line 5.",
+    ]
+    assert report["texts"] == 5
+    assert report["tokens"] == 5 + 5 + 48 + 48  # [CLS] passage : a [SEP]
+    assert report["duplicates"] == 1
+    assert report["truncated"] == {"texts": 2, "first": [1, 4]}
+    assert report["retried"] == {"texts": 0, "first": []}
+    assert report["tokens_per_s"] > 0
+
+
+def test_encode_goes_on_where_it_was_cut_off(call, tmp_path, model_folder, monkeypatch):
+    lines = [f"number {n}" for n in range(7)]
+    path, out = tmp_path / "texts.txt", tmp_path / "x.npy"
+    path.write_bytes(b"\n".join([line.encode() for line in lines[:5]] + [b"\xff"] + [b"x"]))
+    monkeypatch.setattr("encoder.streaming.WINDOW_TEXTS", 2)
+    arguments = ("encode", path, "--out", out, "--model", model_folder("bert-mean"))
+
+    code, _, err = call(*arguments, "--resume")
+    assert code == 1
+    assert err == f"error: {path} is not UTF-8 (invalid start byte at byte 45, line 6).\n"
+    assert sorted(file.name for file in tmp_path.iterdir()) == [
+        "texts.txt",
+        "x.npy.part",
+        "x.npy.part.json",
+    ]
+
+    path.write_text("\n".join(lines), "utf-8")
+    code, printed, _ = call(*arguments, "--resume")
+    assert code == 0
+    assert printed.startswith("4 from before and 3 texts, 16 dimensions, ")
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["texts.txt", "x.npy"]
+    resumed = np.load(out)
+    call(*arguments)
+    np.testing.assert_allclose(resumed, np.load(out), rtol=0, atol=1e-5)
+
+
 def test_selftest_passes_and_says_so(call, model_folder):
     code, out, _ = call("selftest", model_folder("qwen-last"))
     report = json.loads(call("selftest", model_folder("qwen-last"), "--json")[1])
@@ -154,6 +203,10 @@ def test_selftest_passes_and_says_so(call, model_folder):
         (["show", "/none/at/all"], 2, "error: No folder /none/at/all."),
         (["encode", "none.txt", "--out", "x.npy"], 2, "error: There is no file none.txt."),
         (["encode", "-", "--out", "none/x.npy"], 2, "error: There is no folder none to write"),
+        (["encode", "-", "--out", "."], 2, "error: . is a folder; give the name of a file"),
+        (["encode", "-", "--out", "x", "--dim", "385"], 1, "between 1 and 384, the width of"),
+        (["encode", "-", "--out", "x", "--model", "no/model"], 2, "error: Cannot load the enc"),
+        (["encode", "-", "--out", "x", "--task", "sts"], 1, "error: sentence-transformers/all"),
         (["encode", "-", "--out", "x", "--dim", "0"], 1, "error: dim must be between 1 and 384"),
         (["selftest", "--device", "gpu"], 1, "error: Unknown device 'gpu'."),
         (["selftest", "--backend", "onnx"], 1, "error: Unknown backend 'onnx'."),
@@ -172,6 +225,26 @@ def test_a_wrong_call_is_one_sentence(call, monkeypatch, tmp_path, arguments, co
     assert list(tmp_path.iterdir()) == []
 
 
+def test_encode_does_not_write_over_the_texts(call, lines):
+    content = lines.read_bytes()
+
+    code, _, err = call("encode", lines, "--out", lines)
+
+    assert code == 2
+    assert err == f"error: {lines} is the file of the texts; give another name to --out.\n"
+    assert lines.read_bytes() == content
+
+
+def test_no_lines_make_a_file_without_rows(call, tmp_path):
+    (tmp_path / "none.txt").touch()
+
+    code, printed, _ = call("encode", tmp_path / "none.txt", "--out", tmp_path / "x.npy")
+
+    assert code == 0
+    assert printed.startswith("0 texts, 384 dimensions, ")
+    assert np.load(tmp_path / "x.npy").shape == (0, 384)
+
+
 def test_a_file_that_is_not_utf_8_is_named(call, tmp_path):
     (tmp_path / "gbk.txt").write_bytes("密码".encode("gbk"))
 
@@ -179,6 +252,8 @@ def test_a_file_that_is_not_utf_8_is_named(call, tmp_path):
 
     assert code == 1
     assert err.startswith(f"error: {tmp_path / 'gbk.txt'} is not UTF-8 (invalid ")
+    assert err.endswith(" at byte 0, line 1).\n")
+    assert [path.name for path in tmp_path.iterdir()] == ["gbk.txt"]
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["encode", "--help"], ["list"]])

@@ -44,6 +44,7 @@ def looped(layers, words, mask, pooling):
             "weighted_mean": weighted / sum(weights),
             "first_last_avg": (mean(real_rows(layers[1][text], flags)) + mean(rows)) / 2,
             "embedding_last_mean": (mean(real_rows(words[text], flags)) + mean(rows)) / 2,
+            "input_last_mean": (mean(real_rows(layers[0][text], flags)) + mean(rows)) / 2,
             "avg_top2": (mean(real_rows(layers[-2][text], flags)) + mean(rows)) / 2,
         }
         texts.append(np.concatenate([known[name] for name in pooling.split("+")]))
@@ -111,7 +112,7 @@ def test_a_pooling_over_more_than_the_last_layer_says_what_it_needs(pooling):
 def test_the_other_poolings_need_the_last_layer_alone():
     needy = [name for name in Pooling if needs_hidden_states(name) or needs_word_vectors(name)]
 
-    assert sorted(needy) == ["avg_top2", "embedding_last_mean", "first_last_avg"]
+    assert sorted(needy) == ["avg_top2", "embedding_last_mean", "first_last_avg", "input_last_mean"]
 
 
 def test_sixteen_bit_vectors_are_averaged_in_float32():

@@ -137,6 +137,8 @@ COMPARED = {
     *(("modernbert", pooling) for pooling in ("cls", "mean")),
     *(("bert", pooling) for pooling in ("cls", "cls_avg")),
     ("xlm-roberta", "cls"),
+    *((architecture, "last") for architecture in ("llama", "opt")),
+    *((architecture, "mean") for architecture in ("t5", "mistral")),
 }
 
 
@@ -222,8 +224,32 @@ def test_the_words_of_angle_and_prompteol_are_there_for_any_model():
     assert known["angle-a"].templates == {"query": ANGLE_A, "document": ANGLE_A}
     assert known["angle-b"].templates == {"query": ANGLE_B, "document": ANGLE_B}
     assert known["angle-c"].templates == {"query": SEARCH}
-    assert known["prompteol"].clean == known["prompteol-icl-opt-2.7b"].clean == "prompteol"
+    assert known["prompteol"].clean == "prompteol"
     assert all(family.source.startswith("https://") for family in known.values())
+
+
+@pytest.mark.parametrize(
+    ("size", "example"),
+    [
+        ("125m", '"A man is smoking." means in one word:"Smoking"'),
+        ("350m", '"A man is playing on a guitar and singing." means in one word:"Music"'),
+        ("1.3b", '"relating to switzerland or its people." means in one word:"Swiss"'),
+        ("2.7b", '"A jockey riding a horse." means in one word:"Equestrian"'),
+        ("6.7b", '"The man is riding a horse." means in one word:"Horseback-riding"'),
+        ("13b", '"meat from a deer." means in one word:"Venison"'),
+        (
+            "30b",
+            '"The man is riding a motorcycle down the road." means in one word:"Motorcycling"',
+        ),
+        ("66b", '"of or relating to tutors or tutoring." means in one word:"Tutorial"'),
+    ],
+)
+def test_prompteol_has_an_example_for_each_size_of_opt(size, example):
+    family = known_instructions()[f"prompteol-icl-opt-{size}"]
+    want = f'This sentence : {example}.This sentence : "{{text}}" means in one word:"'
+
+    assert family.templates == {"query": want, "document": want}
+    assert family.clean == "prompteol"
 
 
 def test_only_models_whose_card_asks_for_it_get_an_end_mark():

@@ -30,6 +30,9 @@ CHANGES = {
     "layer": 1,
     "head": "h" * 64,
     "layer_norm": True,
+    "skip_instruction": True,
+    "both_ways_from": 0,
+    "adapter": "a" * 64,
     "clean": "prompteol",
 }
 

@@ -1,5 +1,7 @@
+import time
 from functools import cache
 
+import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -130,6 +132,66 @@ def test_a_mark_written_in_a_text_is_cut_like_any_word(small_tokenizer):
 
     assert len(got.ids) == 7
     assert got.dropped == 45
+
+
+# --- texts of which only the beginning is looked at ---
+
+
+@QUICK
+@given(
+    pieces=st.lists(st.sampled_from(PIECES), min_size=100, max_size=400),
+    template=st.sampled_from(["{text}", "query: {text}", "Text:\n{text}\nEnd.", '"{text}"']),
+    room=st.integers(300, 900),
+)
+def test_a_text_that_is_cut_before_it_is_tokenised_has_the_ids_of_the_whole(
+    small_tokenizer, flavour, monkeypatch, pieces, template, room
+):
+    monkeypatch.setattr("encoder.tokenizer.MARGIN", 128)
+    tokenizer, text = small_tokenizer(flavour), "".join(pieces)
+    (want,) = tokenizer._encode([text], template, spec(40), len(text))
+
+    (got,) = tokenizer._encode([text], template, spec(40), room)
+
+    assert got.ids == want.ids
+    assert (got.dropped > 0) == (want.dropped > 0)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "reset my password, then 密码。 " * 9000,
+        "怎么重置密码？这是一段很长的中文" * 12_000,
+        "word" * 50_000,
+        " " * 200_000 + "reset my password " * 50,
+        "a\n\n" * 60_000,
+        "🦩" * 60_000,
+        "[SEP]</s>" * 30_000,
+        "x " * 300 + "y" * 200_000,
+    ],
+    ids=["words", "Chinese", "one word", "blanks first", "lines", "emoji", "marks", "words, one"],
+)
+def test_a_huge_text_has_the_ids_of_the_whole(small_tokenizer, flavour, text):
+    tokenizer = small_tokenizer(flavour)
+    template = "query: {text} !"
+    (want,) = tokenizer._encode([text], template, spec(64), len(text))
+
+    short, got = tokenizer.encode(["a", text], template, spec(64))
+
+    assert got.ids == want.ids
+    assert short.dropped == 0
+
+
+@pytest.mark.parametrize("sentence", ["How do I reset it? ", "怎么重置密码？"])
+def test_ten_million_characters_take_the_time_of_a_few_thousand(default_encoder, sentence):
+    text = sentence * (10_000_000 // len(sentence))
+    start = time.perf_counter()
+
+    got = default_encoder.encode_documents([text])
+
+    assert time.perf_counter() - start < 5, "0.1 s where nothing else runs; the whole takes 10"
+    np.testing.assert_allclose(
+        got, default_encoder.encode_documents([text[:5000]]), rtol=0, atol=1e-5
+    )
 
 
 # --- the end mark ---

@@ -417,6 +417,23 @@ def test_a_wrong_filter_is_a_wrong_call(kb, call, expression, message):
     assert err.count("\n") == 1
 
 
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--diversity", "2"], "--diversity must be between 0 and 1, got 2.0."),
+        (["--diversity", "nan"], "--diversity must be between 0 and 1, got nan."),
+        (["--per-document", "0"], "--per-document must be at least 1, got 0."),
+        (["--context", "-1"], "--context must be 0 or more, got -1."),
+        (["--k", "many"], "invalid int value: 'many'"),
+    ],
+)
+def test_choices_out_of_range_are_a_wrong_call(kb, call, options, message):
+    code, out, err = call("search", "word", "--index", kb, *options)
+
+    assert (code, out) == (2, "")
+    assert message in err
+
+
 def test_a_filter_keeps_the_other_documents_out(kb, call):
     arguments = ["search", "password 请假", "--index", kb, "--mode", "lexical", "--json"]
     everything = json.loads(call(*arguments)[1])["hits"]

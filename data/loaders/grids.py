@@ -1,0 +1,191 @@
+"""Ruled lines and words in, the tables that the lines frame out."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from data.loaders.lines import Line, join, to_lines
+from data.pdfium import Rule, Word
+
+_SNAP = 3.0
+"""Points within which lines count as touching, or as one."""
+_LEAST_LENGTH = 6.0
+_FORM_LINES = 3
+_SHARED_ROWS = 3
+"""Columns that must agree on more rows than lines are drawn for."""
+_LEAST_FILLED = 0.3
+"""Share of a table's cells that hold text; a chart's squares hold none."""
+
+
+@dataclass
+class Grid:
+    """A table framed by lines."""
+
+    x0: float
+    top: float
+    x1: float
+    bottom: float
+    rows: list[list[str]]
+
+
+def find_grids(words: Sequence[Word], rules: Iterable[Rule]) -> tuple[list[Grid], list[Word]]:
+    """Find the ruled tables of a page.
+
+    Returns:
+        The tables, and the words outside of them.
+    """
+    grids: list[Grid] = []
+    rest = list(words)
+    for frame in map(_Frame, _connected([rule for rule in rules if _length(rule) > _LEAST_LENGTH])):
+        inside = [word for word in rest if frame.holds(word)]
+        cells = frame.cells(inside)
+        rows = [[_Cell(cell) for cell in row] for row in cells]
+        texts = [texts for row in rows for texts in _texts(row)]
+        if _is_table(texts) and not any(cell.is_form for row in rows for cell in row):
+            grids.append(Grid(frame.xs[0], frame.ys[0], frame.xs[-1], frame.ys[-1], texts))
+            taken = set(map(id, inside))
+            rest = [word for word in rest if id(word) not in taken]
+    return grids, rest
+
+
+class _Cell:
+    """The lines within a frame's cell."""
+
+    def __init__(self, words: Sequence[Word]) -> None:
+        self.lines = to_lines(words)
+
+    @property
+    def text(self) -> str:
+        return join(run.text for line in self.lines for run in line.runs)
+
+    @property
+    def is_form(self) -> bool:
+        """Whether several lines have gaps: a box around other things, not a cell."""
+        return sum(len(line.runs) > 1 for line in self.lines) >= _FORM_LINES
+
+
+def _texts(row: Sequence[_Cell]) -> list[list[str]]:
+    """A framed row's texts: several rows where most cells have as many lines, at equal heights."""
+    filled = [cell.lines for cell in row if cell.lines]
+    most = max(map(len, filled), default=0)
+    full = [lines for lines in filled if len(lines) == most]
+    if most < 2 or len(full) < max(_SHARED_ROWS, 0.6 * len(filled)):
+        return [[cell.text for cell in row]]
+    return [[join(_level_with(line, cell.lines)) for cell in row] for line in full[0]]
+
+
+def _level_with(line: Line, lines: Sequence[Line]) -> list[str]:
+    middle = (line.top + line.bottom) / 2
+    return [run.text for one in lines if one.top <= middle <= one.bottom for run in one.runs]
+
+
+def _length(rule: Rule) -> float:
+    return max(rule.x1 - rule.x0, rule.bottom - rule.top)
+
+
+def _connected(rules: Sequence[Rule]) -> list[list[Rule]]:
+    """Lines that touch each other, directly or through others."""
+    groups: list[list[Rule]] = []
+    for rule in rules:
+        touching = [group for group in groups if any(_touch(rule, other) for other in group)]
+        merged = [rule, *(other for group in touching for other in group)]
+        groups = [group for group in groups if all(group is not one for one in touching)]
+        groups.append(merged)
+    return groups
+
+
+def _touch(one: Rule, other: Rule) -> bool:
+    return (
+        one.x0 - _SNAP <= other.x1
+        and other.x0 - _SNAP <= one.x1
+        and one.top - _SNAP <= other.bottom
+        and other.top - _SNAP <= one.bottom
+    )
+
+
+def _is_table(rows: Sequence[Sequence[str]]) -> bool:
+    columns = max(map(len, rows), default=0)
+    filled = [sum(bool(cell) for cell in row) for row in rows]
+    used = [any(row[column] for row in rows) for column in range(columns)]
+    return (
+        sum(map(bool, filled)) > 1
+        and sum(used) > 1
+        and max(filled, default=0) > 1
+        and sum(filled) >= _LEAST_FILLED * len(rows) * columns / 2
+    )
+
+
+class _Frame:
+    """The cells between connected lines."""
+
+    def __init__(self, rules: Sequence[Rule]) -> None:
+        self._upright = [rule for rule in rules if rule.is_vertical]
+        self._level = [rule for rule in rules if not rule.is_vertical]
+        # Tables without lines at their sides end where their level lines do.
+        self.xs = _snapped(
+            [rule.x0 for rule in self._upright]
+            + [end for rule in self._level for end in (rule.x0, rule.x1)]
+            if self._upright
+            else []
+        )
+        self.ys = _snapped(
+            [rule.top for rule in self._level]
+            + [end for rule in self._upright for end in (rule.top, rule.bottom)]
+        )
+
+    def holds(self, word: Word) -> bool:
+        """Whether a word's middle lies in the frame."""
+        x, y = (word.x0 + word.x1) / 2, (word.top + word.bottom) / 2
+        return (
+            len(self.xs) > 2
+            and len(self.ys) > 2
+            and self.xs[0] <= x <= self.xs[-1]
+            and self.ys[0] <= y <= self.ys[-1]
+        )
+
+    def cells(self, words: Iterable[Word]) -> list[list[list[Word]]]:
+        """The words of each cell; what a cell spans besides its first place is empty."""
+        cells: list[list[list[Word]]] = [[[] for _ in self.xs[1:]] for _ in self.ys[1:]]
+        owners = self._owners() if cells and cells[0] else {}
+        for word in words:
+            column = _place(self.xs, (word.x0 + word.x1) / 2)
+            row = _place(self.ys, (word.top + word.bottom) / 2)
+            row, column = owners[row, column]
+            cells[row][column].append(word)
+        return cells
+
+    def _owners(self) -> dict[tuple[int, int], tuple[int, int]]:
+        """The first place of the cell that each place belongs to."""
+        owners: dict[tuple[int, int], tuple[int, int]] = {}
+        for row in range(len(self.ys) - 1):
+            for column in range(len(self.xs) - 1):
+                if row and not self._has_level(row, column):
+                    owners[row, column] = owners[row - 1, column]
+                elif column and not self._has_upright(row, column):
+                    owners[row, column] = owners[row, column - 1]
+                else:
+                    owners[row, column] = (row, column)
+        return owners
+
+    def _has_level(self, row: int, column: int) -> bool:
+        """Whether a line parts a place from the one above."""
+        y, x = self.ys[row], (self.xs[column] + self.xs[column + 1]) / 2
+        return any(abs(rule.top - y) <= _SNAP and rule.x0 <= x <= rule.x1 for rule in self._level)
+
+    def _has_upright(self, row: int, column: int) -> bool:
+        """Whether a line parts a place from the one on its left."""
+        x, y = self.xs[column], (self.ys[row] + self.ys[row + 1]) / 2
+        return any(
+            abs(rule.x0 - x) <= _SNAP and rule.top <= y <= rule.bottom for rule in self._upright
+        )
+
+
+def _snapped(places: Iterable[float]) -> list[float]:
+    snapped: list[float] = []
+    for place in sorted(places):
+        if not snapped or place - snapped[-1] > _SNAP:
+            snapped.append(place)
+    return snapped
+
+
+def _place(edges: Sequence[float], at: float) -> int:
+    return max(0, min(len(edges) - 2, sum(edge <= at for edge in edges) - 1))
