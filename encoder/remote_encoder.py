@@ -13,7 +13,7 @@ from encoder.cached_encoder import gathered
 from encoder.embedding_cache import EmbeddingCache, digest_of
 from encoder.encoder import Encoder, Progress, changed_instructions
 from encoder.estimating import Spans, estimated_spans, spans_of_openai
-from encoder.remote_model import OPENAI, WITHOUT_DIMENSIONS, RemoteModel
+from encoder.remote_model import API, OPENAI, WITHOUT_DIMENSIONS, RemoteModel
 from encoder.report import EncodeReport
 from encoder.spec import EncoderSpec
 from encoder.templates import fill
@@ -121,11 +121,12 @@ class RemoteEncoder(Encoder):
             places.setdefault(digest, []).append(position)
         report.texts += len(bare)
         report.duplicates += len(bare) - len(places)
-        asked = [
+        # Also what is remembered was cut once, and is told to have been.
+        every = [
             self._asked(digest, where, bare[where[0]], template, report, first)
             for digest, where in places.items()
-            if digest not in rows
         ]
+        asked = [item for item in every if item.digest not in rows]
         done = len(bare) - sum(len(item.positions) for item in asked)
         for items, answer in self._answers(asked, first):
             self._remember(items, answer, report, first)
@@ -243,7 +244,7 @@ def load_remote(
     # The fingerprint says whether the service was asked for a length of its own.
     dimensions = None if spec.config == WITHOUT_DIMENSIONS else spec.dim
     backend = RemoteBackend(remote, dimensions, options)
-    is_openais = endpoint == OPENAI or (remote.row and remote.row.architecture == "api")
+    is_openais = endpoint == OPENAI or (remote.row and remote.row.architecture == API)
     spans = spans_of_openai(model) if is_openais else estimated_spans
     log.info("Texts go to %s.", endpoint)
     return RemoteEncoder(

@@ -13,6 +13,8 @@ from encoder.spec import REMOTE, EncoderSpec
 OPENAI = "https://api.openai.com/v1"
 PREFIX = "openai:"
 """What a name begins with whose service is OpenAI's, or that of OPENAI_BASE_URL."""
+API = "api"
+"""The architecture of a model that is only to be had from its makers' service."""
 _ASSUMED_TOKENS = 8191
 """Most tokens of a text where nobody knows; a service that reads fewer says so or cuts itself."""
 
@@ -38,6 +40,12 @@ class RemoteModel:
     def row(self) -> ModelRow | None:
         """What the registry knows of the model: its instructions hold wherever it runs."""
         return find_row(self.model) or find_row(self.model.partition(":")[0])
+
+    @property
+    def takes_dimensions(self) -> bool:
+        """Whether the service may be asked for shorter embeddings; else they are cut here."""
+        row = self.row
+        return row is None or row.matryoshka
 
     @property
     def key(self) -> str | None:
@@ -85,9 +93,9 @@ def _parsed(model: str | None, backend: str) -> RemoteModel | None:
             )
         return RemoteModel(_endpoint(address), served)
     row = find_row(model)
-    if model.startswith(PREFIX) or backend == "remote" or (row and row.architecture == "api"):
+    if model.startswith(PREFIX) or backend == "remote" or (row and row.architecture == API):
         served = model.removeprefix(PREFIX)
-        if row is not None and row.architecture == "api":
+        if row is not None and row.architecture == API:
             served = row.name.rpartition("/")[2]
         if not served:
             raise UsageError(f"{model!r} names no model; write {PREFIX}MODEL.")
@@ -133,12 +141,12 @@ def remote_spec(found: RemoteModel, dim: int | None, measure: Callable[[], int])
         measure: Asks the service for the length of an embedding; called where nothing says it.
 
     Raises:
-        ValueError: If the registry knows that the model has no such dimensions.
+        ValueError: If the registry knows that the model has no such dimensions, or that its
+            embeddings are of no use when they are cut.
     """
     row = found.row
-    if dim is not None and row is not None and not (row.matryoshka and 1 <= dim <= row.dim):
-        allowed = f"dim must be between 1 and {row.dim}" if row.matryoshka else "it cannot be cut"
-        raise ValueError(f"{found.model} has {row.dim} dimensions, and {allowed}; got dim={dim}.")
+    if dim is not None and row is not None:
+        _check_dim(dim, row, found.model)
     return EncoderSpec(
         name=found.name,
         weights=digest_of_json([found.endpoint, found.model]),
@@ -151,3 +159,10 @@ def remote_spec(found: RemoteModel, dim: int | None, measure: Callable[[], int])
         templates=row.templates if row else {},
         clean=row.family.clean if row else "",
     )
+
+
+def _check_dim(dim: int, row: ModelRow, model: str) -> None:
+    if row.architecture == API and not row.matryoshka:
+        raise ValueError(f"{model} has {row.dim} dimensions and cannot be cut; got dim={dim}.")
+    if not 1 <= dim <= row.dim:
+        raise ValueError(f"dim must be between 1 and {row.dim}, the width of {model}; got {dim}.")

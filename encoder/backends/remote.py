@@ -92,7 +92,8 @@ class RemoteBackend:
 
         Args:
             remote: The service and its model.
-            dimensions: Length of an embedding to ask for, or None for the model's own.
+            dimensions: Length of an embedding to ask for, or None for the model's own. Of a model
+                whose service cannot be asked, embeddings are cut here.
             options: How to ask.
 
         Raises:
@@ -196,7 +197,7 @@ class RemoteBackend:
 
     def _post(self, texts: Sequence[str]) -> bytes:
         body: dict[str, Any] = {"model": self._remote.model, "input": list(texts)}
-        if self._dimensions is not None:
+        if self._dimensions is not None and self._remote.takes_dimensions:
             body["dimensions"] = self._dimensions
         try:
             response = self._opened().post(f"{self._remote.endpoint}/embeddings", json=body)

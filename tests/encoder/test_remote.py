@@ -310,6 +310,15 @@ def test_dimensions_are_asked_for_and_cut_where_the_service_does_not_know_them(
         assert service.requests[-1]["dimensions"] == 100
 
 
+def test_a_model_that_was_not_trained_for_it_is_cut_here_as_it_would_be_locally(make, service):
+    local = load_encoder(dim=100, device="cpu", backend="torch")
+
+    got = make("all-MiniLM-L6-v2", dim=100).encode_documents(["a", "b c"])
+
+    np.testing.assert_allclose(got, local.encode_documents(["a", "b c"]), atol=1e-6)
+    assert "dimensions" not in service.requests[0]
+
+
 def test_without_dim_no_dimensions_are_sent(make, service):
     make().encode_documents(["a"])
 
@@ -319,9 +328,13 @@ def test_without_dim_no_dimensions_are_sent(make, service):
 @pytest.mark.parametrize(
     ("model", "dim", "sentence"),
     [
-        ("text-embedding-3-small", 1537, "dim must be between 1 and 1536; got dim=1537"),
-        ("text-embedding-3-large", 0, "dim must be between 1 and 3072; got dim=0"),
-        ("text-embedding-ada-002", 512, "has 1536 dimensions, and it cannot be cut; got dim=512"),
+        (
+            "text-embedding-3-small",
+            1537,
+            "dim must be between 1 and 1536, the width of text-embedding-3-small; got 1537",
+        ),
+        ("text-embedding-3-large", 0, "dim must be between 1 and 3072, .*; got 0"),
+        ("text-embedding-ada-002", 512, "has 1536 dimensions and cannot be cut; got dim=512"),
     ],
 )
 def test_dimensions_that_a_model_does_not_have(model, dim, sentence):
@@ -573,6 +586,8 @@ def test_a_text_longer_than_the_model_reads_is_cut_before_it_is_sent(make, servi
     assert (short, long[:11]) == ("query: short", "query: word")
     assert len(estimated_spans(long)) == 510
     assert (report.truncated.count, report.truncated.first) == (1, [1])
+    encoder.encode_queries(["word " * 2000], report=report)
+    assert (report.truncated.count, len(service.requests)) == (2, 1)
     assert encoder.count_tokens(["word " * 2000], role="query") == [2000 + 3 + 2]
 
 
