@@ -16,7 +16,8 @@ from benchmarks.machine import describe_machine
 from data import load_beir, load_golden
 from encoder import load_encoder
 from indexing import build_index, open_index
-from indexing.evaluation import DatasetRankings, evaluate_golden
+from indexing.evaluation import evaluate_golden, score_rankings
+from indexing.judged import DatasetRankings
 
 if TYPE_CHECKING:
     from encoder import Encoder
@@ -75,7 +76,7 @@ def _sets(encoder: "Encoder") -> list[dict[str, Any]]:
         rankings = DatasetRankings(dataset, encoder)
         for mode in MODES:
             print(f"{figure.dataset} {mode} ...", file=sys.stderr)
-            result = rankings.evaluate(mode)
+            result = score_rankings(rankings, mode).as_dict()
             is_checked = mode == "dense" and figure.expected is not None
             rows.append(result | {"expected": figure.expected if is_checked else None})
             if is_checked:
@@ -97,7 +98,10 @@ def _golden(encoder: "Encoder") -> list[dict[str, Any]]:
         sources = [str(ROOT / "docs" / language) for language in ("en", "zh")]
         build_index(sources, folder, encoder=encoder)
         index = open_index(folder, encoder=encoder)
-        return [evaluate_golden(index, questions, name="handbook", mode=mode) for mode in MODES]
+        return [
+            evaluate_golden(index, questions, name="handbook", mode=mode).as_dict()
+            for mode in MODES
+        ]
 
 
 def _table(sets: list[dict[str, Any]], golden: list[dict[str, Any]]) -> str:

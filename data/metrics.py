@@ -80,6 +80,11 @@ def mean(values: Mapping[str, float]) -> float:
 
 def evaluate_run(qrels: Qrels, run: Run) -> dict[str, float]:
     """Means over the qrels' queries of the metrics that Angler reports."""
+    return {name: mean(values) for name, values in evaluate_queries(qrels, run).items()}
+
+
+def evaluate_queries(qrels: Qrels, run: Run) -> dict[str, dict[str, float]]:
+    """The metrics that Angler reports: name → query → value."""
     metrics = {
         "ndcg": (ndcg_at_k, (10,)),
         "mrr": (mrr_at_k, (10,)),
@@ -88,7 +93,7 @@ def evaluate_run(qrels: Qrels, run: Run) -> dict[str, float]:
         "hit": (hit_at_k, (1, 3, 5, 10)),
     }
     return {
-        f"{name}@{k}": mean(metric(qrels, run, k))
+        f"{name}@{k}": metric(qrels, run, k)
         for name, (metric, cuts) in metrics.items()
         for k in cuts
     }

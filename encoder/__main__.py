@@ -43,10 +43,13 @@ def _parser() -> argparse.ArgumentParser:
     testing = commands.add_parser("selftest", help="prove that a model is run as it should be")
     testing.add_argument("model", metavar="MODEL", nargs="?", help=f"folder or hub id ({DEFAULT})")
     testing.set_defaults(run=_selftest)
+    caching = commands.add_parser("cache", help="what is kept of models, so that they load sooner")
+    caching.add_argument("--clear", action="store_true", help="delete it; it can be made again")
+    caching.set_defaults(run=_cache)
 
     for command in (encoding, testing):
         _add_loading(command)
-    for command in (listing, showing, encoding, testing):
+    for command in (listing, showing, encoding, testing, caching):
         command.add_argument("--json", action="store_true", help="print one JSON object")
     return parser
 
@@ -189,6 +192,20 @@ def _selftest(arguments: argparse.Namespace) -> int:
         for check in checks:
             print(f"  {'passed' if check.passed else 'FAILED'}  {check.name:<17} {check.detail}")
     return DONE if passed else FAILED
+
+
+def _cache(arguments: argparse.Namespace) -> int:
+    from encoder.model_cache import clear_cache, models_folder, used_bytes
+
+    freed = clear_cache() if arguments.clear else 0
+    folder, used = models_folder(), used_bytes()
+    if arguments.json:
+        print_json({"folder": str(folder), "bytes": used, "freed_bytes": freed})
+        return DONE
+    print(f"{folder}: {used / 2**20:.1f} MiB of converted models")
+    if arguments.clear:
+        print(f"{freed / 2**20:.1f} MiB were deleted.")
+    return DONE
 
 
 def _loaded(arguments: argparse.Namespace) -> "Encoder":

@@ -39,8 +39,8 @@ def run(
     try:
         code = command()
         sys.stdout.flush()
-    except KeyboardInterrupt:
-        _complain("Stopped before anything was changed.")
+    except KeyboardInterrupt as error:
+        _complain(str(error) or "Stopped before anything was changed.")
         sys.exit(INTERRUPTED)
     except BrokenPipeError:  # the reader of our output went away, as `head` does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -17,6 +17,7 @@ from threading import Lock
 import numpy as np
 from numpy.typing import NDArray
 
+from encoder.files import cache_folder
 from encoder.templates import PLACE
 
 log = logging.getLogger(__name__)
@@ -39,11 +40,6 @@ CREATE TABLE IF NOT EXISTS embeddings (
     used INTEGER NOT NULL, crc INTEGER NOT NULL, row BLOB NOT NULL, UNIQUE (encoder, digest));
 CREATE INDEX IF NOT EXISTS by_use ON embeddings (used, id);
 """
-
-
-def cache_folder() -> Path:
-    """Where this user's caches lie: `ANGLER_CACHE`, or ~/.cache/angler."""
-    return Path(os.environ.get("ANGLER_CACHE") or "~/.cache/angler").expanduser()
 
 
 def digest_of(text: str, template: str = PLACE) -> bytes:

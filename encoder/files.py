@@ -1,11 +1,17 @@
-"""Reads and digests the files of a model folder; knows nothing of what they mean."""
+"""Reads and digests files, and says where caches lie; knows nothing of what files mean."""
 
 import hashlib
 import json
+import os
 from pathlib import Path
 from typing import Any, TypeVar
 
 T = TypeVar("T")
+
+
+def cache_folder() -> Path:
+    """Where this user's caches lie: `ANGLER_CACHE`, or ~/.cache/angler."""
+    return Path(os.environ.get("ANGLER_CACHE") or "~/.cache/angler").expanduser()
 
 
 def read_object(path: Path) -> dict[str, Any]:

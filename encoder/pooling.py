@@ -135,15 +135,22 @@ def _last(vectors: Tensor, mask: Tensor) -> Tensor:
 
 
 def _at(vectors: Tensor, positions: Tensor) -> Tensor:
-    return vectors[torch.arange(len(vectors), device=vectors.device), positions]
+    # Indexing by a range would fix the number of texts where the model is traced.
+    places = positions[:, None, None].expand(-1, 1, vectors.shape[2])
+    return vectors.gather(1, places)[:, 0]
 
 
 def _mean_sqrt_len(vectors: Tensor, mask: Tensor) -> Tensor:
-    return _mean(vectors, mask) * mask.bool().sum(dim=1, keepdim=True).sqrt()
+    return _mean(vectors, mask) * _ones(mask).sum(dim=1, keepdim=True).sqrt()
 
 
 def _weighted_mean(vectors: Tensor, mask: Tensor) -> Tensor:
-    return _mean(vectors, mask.bool().cumsum(dim=1) * mask.bool())
+    return _mean(vectors, _ones(mask).cumsum(dim=1) * _ones(mask))
+
+
+def _ones(mask: Tensor) -> Tensor:
+    # Engines count booleans in 8 bits, and texts are longer than that.
+    return mask.bool().long()
 
 
 _POOLS: Mapping[Pooling, Callable[[Tensor, Tensor], Tensor]] = {

@@ -1,14 +1,22 @@
 """Texts to token ids: fills the template, cuts the text and never the template or the end mark."""
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from encoder.files import read_object
+from encoder.files import digest_of_file, digest_of_json, read_object
+from encoder.model_cache import find_entry, keep_entry
 from encoder.spec import EncoderSpec
 from encoder.templates import Filled, fill
 
+_FORMAT = 1
+"""Goes up when a tokenizer is made in another way, so that none made before is used again."""
+_SOURCES = ("*.json", "*.txt", "*.model", "*.tiktoken")
+"""Files of a model folder that a tokenizer may be made from."""
+_FILE, _IDS = "tokenizer.json", "ids.json"
 ROOM_PER_TOKEN = 16
 """Characters of a text that are looked at for each token that the encoder reads; then more."""
 MARGIN = 2048
@@ -43,11 +51,34 @@ class Tokenizer:
 
     @classmethod
     def load(cls, folder: Path, *, trust_remote_code: bool = False) -> "Tokenizer":
-        """Read a model folder's tokenizer.
+        """Read a model folder's tokenizer, kept between runs without the library that makes it.
 
         Raises:
             ValueError: If the folder holds none that can report the offsets of its tokens.
         """
+        # Code that comes with a model may do anything, so what it makes is not kept.
+        key = None if trust_remote_code else _key(folder)
+        entry = find_entry(key) if key else None
+        if entry is not None:
+            return cls._kept(entry)
+        made = cls._made(folder, trust_remote_code)
+        if key is not None:
+            keep_entry(key, made._write)
+        return made
+
+    @classmethod
+    def _kept(cls, entry: Path) -> "Tokenizer":
+        from tokenizers import Tokenizer as Backend
+
+        return cls(Backend.from_file(str(entry / _FILE)), **read_object(entry / _IDS))
+
+    def _write(self, folder: Path) -> None:
+        self._backend.save(str(folder / _FILE), pretty=False)
+        ids = {"pad_id": self.pad_id, "unknown_id": self._unknown_id, "eos_id": self.eos_id}
+        (folder / _IDS).write_text(json.dumps(ids), "utf-8")
+
+    @classmethod
+    def _made(cls, folder: Path, trust_remote_code: bool) -> "Tokenizer":
         from transformers import AutoTokenizer
 
         try:
@@ -142,6 +173,13 @@ class Tokenizer:
         """Share of the text's tokens that the vocabulary does not know, 0 to 1."""
         ids = self._backend.encode(text, add_special_tokens=False).ids
         return ids.count(self._unknown_id) / len(ids) if ids else 0.0
+
+
+def _key(folder: Path) -> str:
+    files = sorted(path for pattern in _SOURCES for path in folder.glob(pattern))
+    digests = {path.name: digest_of_file(path) for path in files}
+    makers = {name: version(name) for name in ("tokenizers", "transformers")}
+    return digest_of_json(["tokenizer", _FORMAT, digests, makers])
 
 
 def _lower_case(backend: Any) -> None:  # noqa: ANN401 - tokenizers.Tokenizer is untyped

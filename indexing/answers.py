@@ -4,9 +4,10 @@ import math
 import re
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
 
+from indexing.calibration import SHOWN_TO_JUDGE
 from indexing.hits import Hit
 from indexing.sentences import split_sentences
 from indexing.structure import blocks, items
@@ -41,6 +42,41 @@ class ScoredSentence:
     text: str
     score: float
     """How well it answers, 0 to 1, within one query only."""
+    page: int | None = None
+    """The page that it begins on, where the format has pages."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Answer:
+    """What the documents say to a query, in their own words; nothing, if they do not say it."""
+
+    sentences: tuple[ScoredSentence, ...]
+    """Quoted exactly, best first; none if the answer is not in these documents."""
+    relevance: float | None
+    """Of the best hit; None where the index is not calibrated."""
+    threshold: float | None
+    """The relevance that a best hit needs, for the chosen rate of false answers."""
+
+    @property
+    def is_found(self) -> bool:
+        """Whether the documents hold an answer, as far as can be said."""
+        return bool(self.sentences)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        return asdict(self)
+
+
+def falls_short(hits: Sequence[Hit], threshold: float | None) -> bool:
+    """Whether no hit is relevant enough; never where the index is not calibrated."""
+    best = best_relevance(hits)
+    return threshold is not None and best is not None and best <= threshold
+
+
+def best_relevance(hits: Sequence[Hit]) -> float | None:
+    """The highest relevance among the first hits, which decides whether there is an answer."""
+    known = [hit.relevance for hit in hits[:SHOWN_TO_JUDGE] if hit.relevance is not None]
+    return max(known, default=None)
 
 
 def score_sentences(

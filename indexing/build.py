@@ -59,7 +59,14 @@ def _build(
     choices |= {key: value for key, value in given.items() if value is not None}
     lines = _stdin() if "-" in sources else ()
     bar = ProgressBar("documents")
-    report = build_index(sources, index, BuildConfig(**choices), lines=lines, progress=bar)
+    report = build_index(
+        sources,
+        index,
+        BuildConfig(**choices),
+        lines=lines,
+        progress=bar,
+        estimated=lambda found: print(found, file=sys.stderr),
+    )
     if as_json:
         print_json(report.as_dict())
     else:
@@ -79,8 +86,8 @@ def _print(report: "BuildReport") -> None:
     )
     print(
         f"{report.added} added, {report.updated} updated, {report.deleted} deleted, "
-        f"{report.skipped} unchanged, {len(report.failed)} failed; {report.tokens} tokens encoded "
-        f"in {report.seconds:.1f} s."
+        f"{report.skipped} unchanged, {report.duplicates} duplicates, {len(report.failed)} failed; "
+        f"{report.tokens} tokens encoded in {report.seconds:.1f} s."
     )
     for failure in report.failed:
         print(f"failed: {failure.source}: {failure.reason}", file=sys.stderr)

@@ -177,6 +177,10 @@ class Catalog:
         rows = self._rows(f"SELECT id, {_STATE} FROM documents")
         return {row[0]: _state(row[1:]) for row in rows}
 
+    def sources(self) -> dict[str, str]:
+        """Where every document came from."""
+        return dict(self._rows("SELECT id, source FROM documents"))
+
     def matching(self, tree: Filter) -> NDArray[np.int64]:
         """The chunks that a filter lets through, ascending."""
         self._need_facts()

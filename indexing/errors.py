@@ -42,3 +42,7 @@ class IndexLockedError(OSError):
 
 class BuildFailedError(RuntimeError):
     """A build stopped; the index is as it was before."""
+
+
+class BuildStoppedError(KeyboardInterrupt):
+    """A build was interrupted; the index is as it was, and the same call goes on from there."""

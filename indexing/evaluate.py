@@ -1,13 +1,17 @@
-"""`python -m indexing.evaluate`: judged queries to metrics."""
+"""`python -m indexing.evaluate`: judged queries, golden questions or labelled pairs to metrics."""
 
 from argparse import Namespace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from encoder.command import Parser, ProgressBar, print_json, run
 from indexing.errors import UsageError
 
-_SHOWN = ("ndcg@10", "mrr@10", "hit@1", "hit@3", "hit@5", "hit@10", "recall@100")
+if TYPE_CHECKING:
+    from indexing.evaluation import Evaluation
+
+_VARIED = ("encoder", "mode", "store", "index_type", "task", "index", "run")
+"""What the two sides of a comparison may differ in."""
 
 
 def _parser() -> Parser:
@@ -17,17 +21,33 @@ def _parser() -> Parser:
     option("--split", default="test", help="of the dataset (default: test)")
     option("--index", metavar="DIR", help="an index, to ask golden questions")
     option("--golden", metavar="FILE.jsonl", help="the golden questions")
-    option("--encoder", metavar="M", help="folder or hub id, for --dataset")
+    option("--pairs", metavar="FILE.jsonl", help="pairs with labels: text1, text2, label")
+    option("--run", metavar="FILE", help="a TREC run file to score on --dataset, by any system")
+    option("--encoder", metavar="M", help="folder or hub id, for --dataset and --pairs")
+    option("--task", metavar="T", help="of the encoder, for its instructions: sts, code, ...")
     option("--mode", choices=("dense", "lexical", "hybrid"), help="default: dense, golden: hybrid")
     option("--store", choices=("exact", "faiss"), default="exact", help="for --dataset")
+    option("--index-type", metavar="T", default="flat", help="of the store (default: flat)")
+    option(
+        "--compare",
+        nargs=2,
+        metavar=("A", "B"),
+        help="two systems that differ in NAME=VALUE[,...]: " + ", ".join(map(_option, _VARIED)),
+    )
     option(
         "--ignore-identical-ids",
         action="store_true",
         help="drop the document called like the query",
     )
+    option("--run-out", metavar="FILE", help="write the results as a TREC run file")
+    option("--csv", metavar="FILE", help="write the metrics of each query")
     option("--device", choices=("auto", "cpu", "cuda"), default="auto", help="default: auto")
     option("--json", action="store_true", help="print one JSON object")
     return parser
+
+
+def _option(name: str) -> str:
+    return name.replace("_", "-")
 
 
 def main() -> None:
@@ -37,19 +57,87 @@ def main() -> None:
 
 
 def _evaluate(arguments: Namespace) -> None:
-    if arguments.dataset and not (arguments.index or arguments.golden):
-        result = _of_dataset(arguments)
-    elif arguments.index and arguments.golden and not arguments.dataset:
-        result = _of_golden(arguments)
+    if arguments.pairs:
+        _pairs(arguments)
+    elif arguments.compare:
+        _compare(arguments)
     else:
-        raise UsageError("Give either --dataset, or --index and --golden together.")
+        found = _of(arguments)
+        _write_files(arguments, found)
+        if arguments.json:
+            print_json(found.as_dict())
+        else:
+            _print(found)
+
+
+def _pairs(arguments: Namespace) -> None:
+    from data.pair_files import load_labelled_pairs
+    from encoder import load_encoder
+    from indexing.evaluation import evaluate_pair_file
+
+    if arguments.dataset or arguments.golden or arguments.compare or arguments.run:
+        raise UsageError("--pairs is a measurement of its own; leave out the other files.")
+    path = Path(arguments.pairs)
+    pairs = load_labelled_pairs(path)
+    encoder = load_encoder(arguments.encoder, device=arguments.device)
+    result = evaluate_pair_file(
+        pairs, encoder, name=path.name, task=arguments.task, progress=ProgressBar("texts")
+    )
     if arguments.json:
         print_json(result)
-    else:
-        _print(result)
+        return
+    print(f"{result['pairs_file']}, {result['encoder']}: {result['pairs']} pairs")
+    for name in ("spearman", "pearson", "accuracy", "f1", "ap"):
+        if name in result:
+            print(f"{name:>10}  {result[name]:.4f}")
 
 
-def _of_dataset(arguments: Namespace) -> dict[str, Any]:
+def _compare(arguments: Namespace) -> None:
+    from indexing.evaluation import TABLE, compare
+
+    first, second = (_of(_varied(arguments, system)) for system in arguments.compare)
+    differences = compare(first, second)
+    if arguments.json:
+        sides = {"a": first.as_dict(), "b": second.as_dict()}
+        print_json({"systems": arguments.compare, **sides, "b_less_a": differences})
+        return
+    print(f"{first.name} ({first.split}): {len(first.qrels)} queries")
+    print(f"A: {arguments.compare[0]}\nB: {arguments.compare[1]}\n")
+    print(f"{'':>10}  {'A':>7}  {'B':>7}  {'B - A':>8}  {'95 % interval':>19}  {'p':>6}")
+    figures = first.as_dict(), second.as_dict()
+    for name in TABLE:
+        a, b, of = figures[0][name], figures[1][name], differences[name]
+        low, high = of["interval"]
+        print(
+            f"{name:>10}  {a:7.4f}  {b:7.4f}  {of['difference']:+8.4f}  "
+            f"{low:+8.4f} .. {high:+.4f}  {of['p']:6.4f}"
+        )
+
+
+def _varied(arguments: Namespace, system: str) -> Namespace:
+    """The call with what one side of a comparison sets: `mode=hybrid,encoder=M`."""
+    varied = Namespace(**vars(arguments))
+    for setting in system.split(","):
+        name, equals, value = setting.partition("=")
+        key = name.strip().replace("-", "_")
+        if not equals or key not in _VARIED:
+            known = ", ".join(map(_option, _VARIED))
+            raise UsageError(f"--compare takes NAME=VALUE with a name of {known}; got {setting!r}.")
+        setattr(varied, key, value.strip())
+    if varied.mode not in {None, "dense", "lexical", "hybrid"}:
+        raise UsageError(f"Unknown mode {varied.mode!r}. Known: dense, lexical, hybrid.")
+    return varied
+
+
+def _of(arguments: Namespace) -> "Evaluation":
+    if arguments.dataset and not (arguments.index or arguments.golden):
+        return _of_run(arguments) if arguments.run else _of_dataset(arguments)
+    if arguments.index and arguments.golden and not (arguments.dataset or arguments.run):
+        return _of_golden(arguments)
+    raise UsageError("Give either --dataset, or --index and --golden together, or --pairs.")
+
+
+def _of_dataset(arguments: Namespace) -> "Evaluation":
     from data import load_beir
     from encoder import load_encoder
     from indexing.evaluation import evaluate_dataset
@@ -60,12 +148,24 @@ def _of_dataset(arguments: Namespace) -> dict[str, Any]:
         load_encoder(arguments.encoder, device=arguments.device),
         mode=arguments.mode or "dense",
         store=arguments.store,
+        index_type=arguments.index_type,
+        task=arguments.task,
         ignore_identical_ids=arguments.ignore_identical_ids,
         progress=ProgressBar("documents"),
     )
 
 
-def _of_golden(arguments: Namespace) -> dict[str, Any]:
+def _of_run(arguments: Namespace) -> "Evaluation":
+    from data import load_beir
+    from data.trec import read_run
+    from indexing.evaluation import score_run
+
+    path = Path(arguments.run)
+    dataset = load_beir(Path(arguments.dataset), arguments.split)
+    return score_run(dataset, read_run(path), path.name)
+
+
+def _of_golden(arguments: Namespace) -> "Evaluation":
     from data import load_golden
     from encoder import load_encoder
     from indexing.evaluation import evaluate_golden
@@ -85,14 +185,29 @@ def _of_golden(arguments: Namespace) -> dict[str, Any]:
     )
 
 
-def _print(result: dict[str, Any]) -> None:
+def _write_files(arguments: Namespace, found: "Evaluation") -> None:
+    from data.trec import write_csv, write_run
+
+    if arguments.run_out:
+        write_run(Path(arguments.run_out), found.run)
+    if arguments.csv:
+        write_csv(Path(arguments.csv), found.values)
+
+
+def _print(found: "Evaluation") -> None:
+    from indexing.evaluation import TABLE
+
+    result: dict[str, Any] = found.as_dict()
     print(
         f"{result['dataset']} ({result['split']}), {result['mode']}, {result['encoder']}: "
         f"{result['queries']} queries, {result['documents']} documents"
     )
-    print("  ".join(f"{name:>10}" for name in ("", *_SHOWN)))
+    print("  ".join(f"{name:>10}" for name in ("", *TABLE)))
     for name, scores in {"all": result, **result["by_language"]}.items():
-        print("  ".join([f"{name:>10}", *(f"{scores[metric]:>10.4f}" for metric in _SHOWN)]))
+        print("  ".join([f"{name:>10}", *(f"{scores[metric]:>10.4f}" for metric in TABLE)]))
+    low, high = zip(*(result["intervals"][metric] for metric in TABLE), strict=True)
+    for name, bounds in (("from", low), ("to", high)):
+        print("  ".join([f"{name:>10}", *(f"{bound:>10.4f}" for bound in bounds)]))
 
 
 if __name__ == "__main__":

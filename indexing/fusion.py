@@ -1,38 +1,94 @@
 """Joins the dense and the lexical ranking of one query."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
 
 RRF_CONSTANT = 60
 """Cormack, Clarke & Büttcher 2009 (https://doi.org/10.1145/1571941.1572114)."""
 BLIND_SHARE = 0.25
 """Share of unknown tokens from which an encoder's ranking is no evidence."""
+FUSED_DEPTH = 100
+"""Hits of each leg that fusion looks at, at least."""
 
 
-def dense_weight(unknown_share: float) -> float:
-    """How much the dense leg counts, 0 to 1, by the share of the query that the encoder knows.
+class FusionMethod(StrEnum):
+    """How two rankings become one."""
 
-    Rank fusion treats both legs as equally good. An encoder that cannot read the query ranks at
-    random, and equal weight would let it push good lexical hits down, so that its weight falls to
-    nothing at `BLIND_SHARE`.
+    CONVEX = "convex"
+    """A weighted mean of both scores, each stretched to 0..1 over its list."""
+    RRF = "rrf"
+    """Weighted reciprocal ranks, which look at places only."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fusion:
+    """How an index joins its legs; what the caller knows of the query comes with each call."""
+
+    method: FusionMethod = FusionMethod.CONVEX
+    dense_share: float = 0.4
+    """What the dense leg counts of 1 where the encoder knows every token. The default is the best
+    for the development splits of the judged sets that the default encoder reads (see
+    benchmarks/results/search-modes.md)."""
+
+    def __post_init__(self) -> None:
+        if not 0.0 <= self.dense_share <= 1.0:
+            raise ValueError(f"dense_share must be between 0 and 1, got {self.dense_share}.")
+
+    def fuse(
+        self,
+        dense: Mapping[int, float],
+        lexical: Mapping[int, float],
+        unknown_share: float = 0.0,
+    ) -> list[tuple[int, float]]:
+        """Join the legs of one query.
+
+        An encoder that cannot read the query ranks at random, and would push good lexical hits
+        down, so that its share falls to nothing at `BLIND_SHARE`.
+
+        Args:
+            dense: Score by id, best first.
+            lexical: Score by id, best first.
+            unknown_share: Share of the query's tokens that the encoder does not know, 0 to 1.
+
+        Returns:
+            (id, score) best first. At a dense share of 0 the dense leg only ranks what the
+            lexical one does not hold, behind it.
+
+        Source: convex combination, Bruch, Gai & Ingber 2023 (https://doi.org/10.1145/3596512);
+        reciprocal rank fusion, Cormack, Clarke & Büttcher 2009.
+        """
+        share = self.dense_share * max(0.0, 1.0 - unknown_share / BLIND_SHARE)
+        if self.method is FusionMethod.CONVEX:
+            # A lexical leg that ends early has met every text that shares a term with the query,
+            # and what it lacks scores 0.
+            is_whole = len(lexical) < min(len(dense), FUSED_DEPTH)
+            values = [_stretched(lexical, floor=0.0 if is_whole else None), _stretched(dense)]
+        else:
+            values = [_reciprocal_ranks(lexical), _reciprocal_ranks(dense)]
+        scores: dict[int, float] = {}
+        for leg, weight in zip(values, (1.0 - share, share), strict=True):
+            for id_, value in leg.items():
+                scores[id_] = scores.get(id_, 0.0) + weight * value
+        # The sort is stable: equal scores keep the lexical order, then the dense one.
+        return sorted(scores.items(), key=lambda item: -item[1])
+
+
+def _stretched(leg: Mapping[int, float], floor: float | None = None) -> dict[int, float]:
+    """Scores of a leg from 1 for its best to 0 for `floor`, or for its last without one.
+
+    Only the first `FUSED_DEPTH` count, what follows has 0: so an order does not depend on how many
+    hits were asked for.
     """
-    return max(0.0, 1.0 - unknown_share / BLIND_SHARE)
+    if not leg:
+        return {}
+    first = list(leg.values())[:FUSED_DEPTH]
+    best, last = first[0], first[-1]
+    low = last if floor is None else min(floor, last)
+    if best == low:
+        return {id_: float(score >= low) for id_, score in leg.items()}
+    return {id_: max(0.0, score - low) / (best - low) for id_, score in leg.items()}
 
 
-def fuse(dense: Sequence[int], lexical: Sequence[int], weight: float) -> list[tuple[int, float]]:
-    """Weighted reciprocal rank fusion.
-
-    Args:
-        dense: Ids, best first.
-        lexical: Ids, best first.
-        weight: What the dense leg counts against the lexical one. At 0 it only ranks what the
-            lexical leg does not hold, behind it.
-
-    Returns:
-        (id, score) best first: the sum over the legs of weight / (60 + rank), ranks from 1.
-    """
-    scores: dict[int, float] = {}
-    for ids, leg_weight in ((lexical, 1.0), (dense, weight)):
-        for rank, id_ in enumerate(ids, start=1):
-            scores[id_] = scores.get(id_, 0.0) + leg_weight / (RRF_CONSTANT + rank)
-    # The sort is stable: equal scores keep the lexical order, then the dense one.
-    return sorted(scores.items(), key=lambda item: -item[1])
+def _reciprocal_ranks(leg: Mapping[int, float]) -> dict[int, float]:
+    return {id_: 1.0 / (RRF_CONSTANT + rank) for rank, id_ in enumerate(leg, start=1)}

@@ -2,17 +2,20 @@
 
 import sqlite3
 from collections.abc import Sequence
-from functools import lru_cache
+from dataclasses import replace
+from functools import cached_property, lru_cache
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from data import Chunk, Document
+from indexing.calibration import Calibration, read_calibration
 from indexing.catalog import Catalog, FileState
 from indexing.errors import CorruptIndexError, IndexNotFoundError
 from indexing.filter_parser import parse_filter
 from indexing.filters import BUILT_IN, Filter, FilterError, render_filter
+from indexing.fusion import Fusion
 from indexing.lexical import LexicalIndex
 from indexing.manifest import Manifest
 from indexing.segment import Segment
@@ -52,6 +55,7 @@ class Generation:
         self.deleted: NDArray[np.int64] = np.load(folder / DELETED, allow_pickle=False)
         """Chunks of the base that are no longer there, ascending."""
         self.lexical = LexicalIndex(folder / LEXICAL)
+        self.fusion = Fusion()
         self._allowed = lru_cache(maxsize=_KEPT_FILTERS)(self._find_allowed)
         self._stale = self.base.catalog.documents_of(self.deleted.tolist())
 
@@ -127,6 +131,16 @@ class Generation:
         chunks = catalog.chunks(ids)
         return sorted(chunks.values(), key=lambda chunk: (chunk.start, chunk.end))
 
+    def chunk_ids(self) -> NDArray[np.int64]:
+        """All chunks, ascending."""
+        ids = np.setdiff1d(self.base.ids, self.deleted)
+        return ids if self.delta is None else np.union1d(ids, self.delta.ids)
+
+    @cached_property
+    def calibration(self) -> Calibration | None:
+        """What the scores mean, where that was found out."""
+        return read_calibration(self.folder)
+
     def documents(self, ids: Sequence[str]) -> dict[str, Document]:
         """The documents with these ids, without their texts."""
         found: dict[str, Document] = {}
@@ -140,6 +154,15 @@ class Generation:
         if text is None and document not in self._stale:
             text = self.base.catalog.text(document)
         return text
+
+    def document(self, id_: str) -> Document | None:
+        """A document with its whole text, None if it is not in the index."""
+        text = self.text(id_)
+        return None if text is None else replace(self.documents([id_])[id_], text=text)
+
+    def sources(self) -> dict[str, str]:
+        """Where every document came from; deleted ones included."""
+        return {id_: s for catalog in self._catalogs() for id_, s in catalog.sources().items()}
 
     def states(self) -> dict[str, FileState]:
         """The file state of every document in the index."""

@@ -26,7 +26,7 @@ class Scores:
     lexical: float | None = None
     """BM25, 0 and more."""
     fused: float | None = None
-    """Reciprocal rank fusion, at most 2/61."""
+    """What fusion made of both, 0 to 1."""
     rerank: float | None = None
     """What the reranker said; only of the hits that it read."""
 
@@ -47,7 +47,7 @@ class Hit:
     """Of the stage that ordered the hits; higher is better."""
     scores: Scores
     relevance: float | None
-    """0 to 1 once the index is calibrated."""
+    """The probability that this is a right hit, 0 to 1, once the index is calibrated."""
     document: str
     """The document's id."""
     title: str
@@ -60,6 +60,8 @@ class Hit:
     end: int
     chunk: int
     metadata: Mapping[str, Any] = field(default_factory=dict)
+    better_than: float | None = None
+    """Share of unrelated text that scores lower, 0 to 1, once the index is calibrated."""
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from indexing.fusion import dense_weight, fuse
+from indexing.fusion import FUSED_DEPTH
 from indexing.generation import Generation
 from indexing.hits import Mode, Scores
 from indexing.selection import Ranked
@@ -17,8 +17,6 @@ from indexing.stores.base import NO_ID
 if TYPE_CHECKING:
     from encoder import Encoder
 
-FUSED_DEPTH = 100
-"""Hits of each leg that fusion looks at, at least."""
 Allowed = NDArray[np.int64] | None
 
 
@@ -61,10 +59,10 @@ class Query:
             return [(id_, Scores(lexical=score)) for id_, score in self.lexical(k).items()]
         depth = max(k, FUSED_DEPTH)
         dense, lexical = self.dense(depth), self.lexical(depth)
-        weight = dense_weight(self.unknown_share)
+        fused = self.generation.fusion.fuse(dense, lexical, self.unknown_share)
         return [
             (id_, Scores(dense=dense.get(id_), lexical=lexical.get(id_), fused=score))
-            for id_, score in fuse(list(dense), list(lexical), weight)
+            for id_, score in fused
         ]
 
     def cosines(self, ids: Sequence[int]) -> NDArray[np.float32]:

@@ -83,6 +83,15 @@ class LexicalIndex:
             for term, weight in self._weights(query).items()
         )
 
+    def terms(self, query: str, text: str) -> list[tuple[str, float, int, bool]]:
+        """How a query is read: (term, weight in it, texts that hold it, whether `text` does)."""
+        searcher = self._index.searcher()
+        held = self._weights(text)
+        return [
+            (term, weight, searcher.doc_freq("text", term), term in held)
+            for term, weight in self._weights(query).items()
+        ]
+
     def _best(self, query: tantivy.Query, k: int) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
         searcher = self._index.searcher()
         hits = searcher.search(query, k, count=False).hits

@@ -98,10 +98,11 @@ def file_facts(folder: Path, known: Mapping[tuple[int, int], FileFact]) -> dict[
     for path in sorted(folder.rglob("*")):
         if path.is_file() and path != folder / NAME:
             status = path.stat()
-            fact = known.get((status.st_dev, status.st_ino)) or _fact(path)
+            fact = known.get((status.st_dev, status.st_ino)) or file_fact(path)
             facts[path.relative_to(folder).as_posix()] = fact
     return facts
 
 
-def _fact(path: Path) -> FileFact:
+def file_fact(path: Path) -> FileFact:
+    """Size and SHA-256 of a file."""
     return FileFact(size=path.stat().st_size, sha256=digest_of_file(path))

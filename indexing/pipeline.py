@@ -4,21 +4,26 @@ import logging
 import sqlite3
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass
-from hashlib import sha256
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-from numpy.typing import NDArray
-
-from data import Chunk, Document, UnreadableDocumentError, supported_formats
-from indexing.catalog import ChunkRecord, DocumentRecord, FileState
+from data import Document, UnreadableDocumentError, supported_formats
+from indexing import points
+from indexing.calibrating import calibrate_unpublished
+from indexing.catalog import FileState
+from indexing.changes import Changes, Held, failure_of, find_changes
 from indexing.config import CONFIG_NAME, BuildConfig, write_config
-from indexing.errors import BuildFailedError, UsageError
+from indexing.duplicates import Duplicate, read_duplicates, write_duplicates
+from indexing.embedding import Embedder
+from indexing.errors import BuildFailedError, BuildStoppedError, UsageError
+from indexing.estimate import WORTH_BYTES, Estimate, check_room, estimate
+from indexing.filling import Filler, Progress, Shown
 from indexing.generation import CURRENT_NEXT, has_index, open_current
 from indexing.publishing import (
+    KEPT_GENERATIONS,
     LOCK_NAME,
     new_generation,
     next_chunk_id,
@@ -26,10 +31,11 @@ from indexing.publishing import (
     publish,
     writer_lock,
 )
-from indexing.sources import Failure, Item, Scan, check_sources, root_key, scan_sources
+from indexing.sources import Failure, Item, check_sources, scan_sources
 from indexing.splitting import Piece, split_document
 from indexing.terms import agree
 from indexing.verification import VERIFIED_NAME
+from indexing.work import WORK_FOLDER, WORK_NAME, FileRow, State, WorkFile
 from indexing.writing import GenerationWriter
 
 if TYPE_CHECKING:
@@ -37,17 +43,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-Progress = Callable[[int, int, str], None]
-"""Called with (documents done, documents in all, the current one's source)."""
-Changed = Iterator[tuple[Document, FileState]]
-
-ENCODED_AT_ONCE = 1024
-"""Chunks that are sorted by length and encoded together."""
-BLIND_SHARE = 0.3
-"""Share of unknown tokens from which a document counts as unreadable for the encoder."""
-_BLIND_SAMPLE = 2000
-_UNSETTLED_NS = 2_000_000_000
-"""A file changed this recently may change again within the same time stamp."""
+_SLOW_S = 0.02
+"""A document that takes longer to parse is kept parsed until it is published."""
 
 
 @dataclass(kw_only=True)
@@ -63,6 +60,8 @@ class BuildReport:
     updated: int = 0
     skipped: int = 0
     """Documents that did not change."""
+    duplicates: int = 0
+    """Files that are not stored because another document has their content."""
     deleted: int = 0
     failed: list[Failure]
     seconds: float = 0.0
@@ -75,6 +74,16 @@ class BuildReport:
         return asdict(self)
 
 
+@dataclass(frozen=True, kw_only=True)
+class Watcher:
+    """Who looks on while a build runs."""
+
+    progress: Progress | None = None
+    """Called as documents are done."""
+    estimated: Callable[[Estimate], None] | None = None
+    """Called before a long build, with what it will cost."""
+
+
 def build_index(
     sources: Sequence[str],
     index: str | Path,
@@ -83,8 +92,12 @@ def build_index(
     encoder: "Encoder | None" = None,
     lines: Iterable[str] = (),
     progress: Progress | None = None,
+    estimated: Callable[[Estimate], None] | None = None,
 ) -> BuildReport:
     """Bring an index up to date with its sources, or make a new one.
+
+    A build that was killed or stopped is continued by the same call: what it had encoded is not
+    encoded again.
 
     Args:
         sources: Files, folders, or `-` for JSON lines.
@@ -93,42 +106,66 @@ def build_index(
         encoder: A loaded encoder; otherwise the configured one is loaded when it is needed.
         lines: JSON lines for `-`.
         progress: Called as documents are done.
+        estimated: Called before a long build, with what it will cost.
 
     Raises:
         UsageError: If the call is wrong; nothing was touched.
         IndexMismatchError: If the index was built with another encoder.
         IndexLockedError: If another process is writing it.
         CorruptIndexError: If the index is damaged.
-        BuildFailedError: If the build stopped; the index is as it was.
+        BuildFailedError: If the build failed; the index is as it was.
+        BuildStoppedError: If the build was interrupted; the index is as it was.
     """
     started = time.monotonic()
     folder = Path(index)
     sources = [str(source) for source in sources]
     check_sources(sources)
     _check_index_folder(folder)
-    with writer_lock(folder):
-        build = _Build(sources, folder, config or BuildConfig(), encoder, progress)
-        report = build.run(scan_sources(sources, lines))
+    with writer_lock(folder), _job(folder, sources) as work:
+        watcher = Watcher(progress=progress, estimated=estimated)
+        build = _Build(sources, folder, config or BuildConfig(), encoder, work, watcher)
+        report = build.run(lines)
     report.seconds = round(time.monotonic() - started, 3)
     report.tokens_per_s = round(report.tokens / report.seconds, 1) if report.seconds else 0.0
     return report
+
+
+@contextmanager
+def _job(index: Path, sources: Sequence[str]) -> Iterator[WorkFile]:
+    """The work file for one run; it keeps how the run ended."""
+    try:
+        work = WorkFile(index, f"build {' '.join(sources)}")
+    except (OSError, sqlite3.Error) as error:
+        raise BuildFailedError(f"{index / WORK_NAME} cannot be written: {error}.") from error
+    try:
+        yield work
+    except KeyboardInterrupt:
+        work.end("stopped")
+        raise BuildStoppedError(
+            f"Stopped; the index in {index} is as it was. The same call goes on from here."
+        ) from None
+    except BaseException as error:
+        work.end(f"failed: {error}")
+        raise
+    work.end("done")
 
 
 def _check_index_folder(folder: Path) -> None:
     if folder.exists() and not folder.is_dir():
         raise UsageError(f"{folder} is a file; give a folder for --index.")
     if folder.is_dir() and not has_index(folder):
-        ours = {LOCK_NAME, CONFIG_NAME, CURRENT_NEXT, VERIFIED_NAME}
-        others = [
-            path.name
-            for path in folder.iterdir()
-            if path.name not in ours and not path.name.startswith("gen-")
-        ]
+        others = [path.name for path in folder.iterdir() if not _is_ours(path.name)]
         if others:
             raise UsageError(
                 f"{folder} holds no index but other files ({others[0]}); "
                 "give a new or empty folder for --index."
             )
+
+
+def _is_ours(name: str) -> bool:
+    """Whether a first build that did not end may have left the file."""
+    own = (LOCK_NAME, CONFIG_NAME, CURRENT_NEXT, VERIFIED_NAME, WORK_NAME, WORK_FOLDER, "gen-")
+    return name.startswith(own)
 
 
 class _Build:
@@ -140,113 +177,62 @@ class _Build:
         index: Path,
         config: BuildConfig,
         encoder: "Encoder | None",
-        progress: Progress | None,
+        work: WorkFile,
+        watcher: Watcher,
     ) -> None:
         self._sources = sources
         self._index = index
         self._config = config
         self._encoder = encoder
-        self._progress = progress
+        self._work = work
+        self._watcher = watcher
         self._old = open_current(index, with_stores=False) if has_index(index) else None
         manifest = self._old.manifest if self._old else None
         self._terms = agree(index, manifest, config, encoder.spec if encoder else None)
         self._next_id = next_chunk_id(index)
-        self._states = self._old.states() if self._old else {}
+        self._held = Held(
+            states=self._old.states() if self._old else {},
+            duplicates=read_duplicates(self._old.folder) if self._old else {},
+            seen=work.seen(),
+        )
         self._blind: list[str] = []
+        self._unread: set[str] = set()
+        self._replaced: set[str] = set()
         self._report = BuildReport(
             index=str(index),
             generation=manifest.generation if manifest else 0,
             encoder=self._terms.encoder.name,
-            documents=len(self._states),
+            documents=len(self._held.states),
             chunks=manifest.chunks if manifest else 0,
             failed=[],
         )
 
-    def run(self, scan: Scan) -> BuildReport:
-        self._report.failed += scan.failures
-        doomed = self._doomed(scan)
-        self._guard_against_mass_delete(scan, doomed)
-        changed = self._changed(scan)
-        first = next(changed, None)
-        if first is not None:
-            self._write(chain([first], changed), doomed)
-        elif doomed:
-            self._write(iter(()), doomed)
-        elif self._old is None:
+    def run(self, lines: Iterable[str]) -> BuildReport:
+        scan = scan_sources(self._sources, lines)
+        changes = find_changes(self._sources, scan, self._held, self._config)
+        self._note_plan(changes)
+        report = self._report
+        report.failed += changes.failures
+        report.skipped, report.duplicates = changes.unchanged, len(changes.duplicates)
+        self._estimate(changes)
+        self._write(changes)
+        if not report.generation:
             raise BuildFailedError(self._nothing_found())
         self._refuse_failures()
         self._warn_of_blind_encoder()
-        return self._report
+        return report
 
-    # What is to be done
-
-    def _doomed(self, scan: Scan) -> set[str]:
-        """Documents that leave the index because their source no longer offers them."""
-        if self._config.update not in {"sync", "full"}:
-            return set()
-        seen = {item.id for item in scan.items}
-        roots = {root_key(source) for source in self._sources}
-        return {
-            id_
-            for id_, state in self._states.items()
-            if id_ not in seen
-            and (self._config.update == "full" or state.root in roots)
-            and not _is_hidden(id_, state, scan)
-        }
-
-    def _guard_against_mass_delete(self, scan: Scan, doomed: set[str]) -> None:
-        if self._config.allow_mass_delete or not doomed:
-            return
-        if scan.empty_roots:
-            raise BuildFailedError(
-                f"{scan.empty_roots[0]} holds no documents now, and {len(doomed)} of the index's "
-                f"{len(self._states)} documents would be deleted. Check that it is the right "
-                "folder and mounted, or pass --allow-mass-delete."
-            )
-        if len(doomed) * 2 > len(self._states):
-            raise BuildFailedError(
-                f"{len(doomed)} of the index's {len(self._states)} documents are gone from their "
-                "sources and would be deleted. Check the sources, or pass --allow-mass-delete."
-            )
-
-    def _changed(self, scan: Scan) -> Changed:
-        """Read the documents that are new or changed; count the others."""
-        now_ns = time.time_ns()
-        for done, item in enumerate(scan.items):
-            if self._progress is not None:
-                self._progress(done, len(scan.items), item.source)
-            found = self._read(item, now_ns)
-            if found is not None:
-                yield found
-        if self._progress is not None:
-            self._progress(len(scan.items), len(scan.items), "")
-
-    def _read(self, item: Item, now_ns: int) -> tuple[Document, FileState] | None:
-        """The document if it is new or changed; None if it is as before, or cannot be read."""
-        old = self._states.get(item.id)
-        is_settled = 0 < item.mtime_ns < now_ns - _UNSETTLED_NS
-        is_touched = old is None or (item.size, item.mtime_ns) != (old.size, old.mtime_ns)
-        try:
-            content = item.digest() if is_touched or not is_settled else old.content  # type: ignore[union-attr]
-            if old is not None and content == old.content:
-                self._report.skipped += 1
-                return None
-            state = FileState(
-                root=item.root,
-                size=item.size,
-                mtime_ns=item.mtime_ns if is_settled else 0,
-                content=content,
-            )
-            return item.load(), state
-        except UnreadableDocumentError as error:
-            self._fail(item, str(error))
-        except OSError as error:
-            self._fail(item, f"The file cannot be read: {error.strerror}.")
-        return None
-
-    def _fail(self, item: Item, reason: str) -> None:
-        kept = " Its earlier version stays in the index." if item.id in self._states else ""
-        self._report.failed.append(Failure(item.source, reason + kept))
+    def _note_plan(self, changes: Changes) -> None:
+        held = self._held.states.keys() | self._held.duplicates.keys()
+        self._work.reconcile(held, lambda: self._old.sources() if self._old else {})
+        queued = [(item.id, item.source, State.QUEUED, "") for item, _ in changes.fresh]
+        repeated = [
+            (one.id, one.source, State.DUPLICATE, f"The same as {one.of}.")
+            for one in changes.duplicates.values()
+        ]
+        failed = [(one.source, one.source, State.FAILED, one.reason) for one in changes.failures]
+        self._work.mark([FileRow(*row) for row in queued + repeated + failed])
+        self._work.note_seen(changes.seen)
 
     def _nothing_found(self) -> str:
         failed = self._report.failed
@@ -268,91 +254,137 @@ class _Build:
                 f"published; the first, {failed[0].source}: {failed[0].reason}"
             )
 
+    # Before a long build
+
+    def _embedder(self) -> Embedder:
+        spec = self._terms.encoder
+        journal = self._work.journal(spec.fingerprint, spec.dim)
+        return Embedder(self._loaded_encoder, journal, spec, old=self._old)
+
+    def _estimate(self, changes: Changes) -> None:
+        items = [item for item, _ in changes.fresh]
+        if self._watcher.estimated is None or sum(i.size for i in items) < WORTH_BYTES:
+            return
+        found = estimate(items, self._index, self._embedder(), self._sampled)
+        if found is not None:
+            self._watcher.estimated(found)
+            check_room(found, self._index)
+
+    def _sampled(self, item: Item) -> tuple[str, list[Piece]]:
+        document = item.load()
+        return document.text, split_document(document, self._loaded_encoder(), self._terms.splitter)
+
     # Doing it
 
-    def _write(self, changed: Changed, doomed: set[str]) -> None:
+    def _write(self, changes: Changes) -> None:
         number = next_number(self._index)
+        documents = self._documents(changes)
+        first = next(documents, None)
+        if first is None and not (changes.doomed or changes.duplicates != self._held.duplicates):
+            return
         try:
             with new_generation(self._index, number) as folder:
                 writer = GenerationWriter(folder, self._old, self._terms)
-                replaced = self._fill(writer, changed)
+                if first is not None:
+                    self._fill(writer, chain([first], documents), changes)
+                self._drop_orphans(changes)
                 self._refuse_failures()
-                added = self._report.added - len(replaced)
+                write_duplicates(folder, changes.duplicates.values())
                 manifest = writer.finish(
                     number,
-                    gone=replaced | doomed,
-                    documents=len(self._states) + added - len(doomed),
+                    gone=self._replaced | changes.doomed,
+                    documents=len(self._held.states) + self._report.added - len(changes.doomed),
                     next_id=self._next_id,
                 )
+                manifest = calibrate_unpublished(folder, manifest, self._encoder)
                 # Before publishing: after it, no failure could say that nothing was changed.
                 write_config(self._index, self._config, self._terms)
-                publish(self._index, folder)
+                publish(self._index, folder, keep=self._work.setting("keep", KEPT_GENERATIONS))
         except (OSError, sqlite3.Error) as error:
             reason = getattr(error, "strerror", None) or str(error)
             raise BuildFailedError(
-                f"Writing the index in {self._index} failed: {reason}. "
-                "It is as it was before; nothing was lost."
+                f"Writing the index in {self._index} failed: {reason}. It is as it was before; "
+                "nothing was lost, and the same call goes on from here."
             ) from error
+        points.passing("published")
         self._report.generation, self._report.chunks = number, manifest.chunks
-        self._report.documents, self._report.deleted = manifest.documents, len(doomed)
-        self._report.added, self._report.updated = added, len(replaced)
+        self._report.documents, self._report.deleted = manifest.documents, len(changes.doomed)
+        self._note_published(changes)
 
-    def _fill(self, writer: GenerationWriter, changed: Changed) -> set[str]:
-        """Split, encode and write documents; returns those that replace an older version."""
-        replaced: set[str] = set()
-        records: list[DocumentRecord] = []
-        pieces: list[Piece] = []
-        for document, state in changed:
-            found = split_document(document, self._loaded_encoder(), self._terms.splitter)
-            self._notice_if_blind(document)
-            records.append(self._record(document, state, found))
-            pieces += found
-            self._report.added += 1
-            if document.id in self._states:
-                replaced.add(document.id)
-            if len(pieces) >= ENCODED_AT_ONCE:
-                writer.add(records, self._embeddings(records, pieces))
-                records, pieces = [], []
-        if records:
-            writer.add(records, self._embeddings(records, pieces))
-        return replaced
+    def _documents(self, changes: Changes) -> Iterator[tuple[Document, FileState]]:
+        """The documents to write; those that cannot be read are reported."""
+        for item, state in changes.fresh:
+            try:
+                yield self._loaded(item, state), state
+            except UnreadableDocumentError as error:
+                self._fail(item, str(error))
+            except OSError as error:
+                self._fail(item, f"The file cannot be read: {error.strerror}.")
+        for duplicate in changes.promoted:
+            document = self._old.document(duplicate.of) if self._old else None
+            if document is not None:
+                yield replace(document, id=duplicate.id, source=duplicate.source), duplicate.state
 
-    def _record(
-        self, document: Document, state: FileState, pieces: Sequence[Piece]
-    ) -> DocumentRecord:
-        chunks = []
-        for piece in pieces:
-            chunk = Chunk(
-                id=self._next_id,
-                document=document.id,
-                start=piece.start,
-                end=piece.end,
-                page=document.page_at(piece.start),
-                heading=piece.heading,
-                text=piece.text,
-            )
-            digest = sha256(piece.embedded.encode()).digest()
-            chunks.append(ChunkRecord(chunk, piece.embedded, digest))
-            self._next_id += 1
-        return DocumentRecord(document, state, tuple(chunks))
+    def _loaded(self, item: Item, state: FileState) -> Document:
+        known = self._work.parsed(item.id, state.content)
+        if known is not None:
+            return known
+        started = time.monotonic()
+        document = item.load()
+        if time.monotonic() - started > _SLOW_S:
+            self._work.keep_parsed(document, state.content)
+        return document
 
-    def _embeddings(
-        self, records: Sequence[DocumentRecord], pieces: Sequence[Piece]
-    ) -> NDArray[np.float32]:
-        """Embeddings of the records' chunks; a text that the index holds is not encoded again."""
-        digests = [chunk.digest for record in records for chunk in record.chunks]
-        rows = self._known_embeddings(digests)
-        fresh = {d: p for d, p in zip(digests, pieces, strict=True) if d not in rows}
-        encoded = self._loaded_encoder().encode_documents([p.embedded for p in fresh.values()])
-        rows |= dict(zip(fresh, encoded, strict=True))
-        self._report.tokens += sum(piece.tokens for piece in fresh.values())
-        return np.stack([rows[digest] for digest in digests])
+    def _fail(self, item: Item | Duplicate, reason: str) -> None:
+        failure = failure_of(item, reason, self._held)
+        self._unread.add(item.id)
+        self._report.failed.append(failure)
+        self._work.mark([FileRow(item.id, item.source, State.FAILED, failure.reason)])
 
-    def _known_embeddings(self, digests: Sequence[bytes]) -> dict[bytes, NDArray[np.float32]]:
-        if self._old is None:
-            return {}
-        ids = self._old.ids_by_digest(list(set(digests)))
-        return dict(zip(ids, self._old.embeddings(list(ids.values())), strict=True))
+    def _fill(
+        self,
+        writer: GenerationWriter,
+        documents: Iterable[tuple[Document, FileState]],
+        changes: Changes,
+    ) -> None:
+        total = len(changes.fresh) + len(changes.promoted)
+        shown = Shown(total, self._watcher.progress, self._work)
+        embedder = self._embedder()
+        filler = Filler(
+            writer,
+            embedder,
+            self._work,
+            encoder=self._loaded_encoder(),
+            splitter=self._terms.splitter,
+            next_id=self._next_id,
+            shown=shown,
+        )
+        for document, state in documents:
+            filler.add(document, state)
+        filler.finish()
+        shown.end()
+        self._next_id, self._blind = filler.next_id, filler.blind
+        self._replaced = self._held.states.keys() & filler.added
+        self._report.tokens = embedder.tokens
+        self._report.updated = len(self._replaced)
+        self._report.added = len(filler.added) - len(self._replaced)
+
+    def _drop_orphans(self, changes: Changes) -> None:
+        """Let go of duplicates of documents that turned out to be unreadable."""
+        for id_, duplicate in list(changes.duplicates.items()):
+            if duplicate.of in self._unread:
+                del changes.duplicates[id_]
+                self._report.duplicates -= 1
+                self._fail(duplicate, f"It repeats {duplicate.of}, which failed.")
+
+    def _note_published(self, changes: Changes) -> None:
+        gone = self._held.duplicates.keys() - changes.duplicates.keys()
+        gone -= {item.id for item, _ in changes.fresh}
+        try:
+            self._work.forget([*(changes.doomed - changes.duplicates.keys()), *gone])
+            self._work.all_published()
+        except (OSError, sqlite3.Error) as error:
+            log.warning("The index is published, but its states were not noted: %s.", error)
 
     # The encoder
 
@@ -362,11 +394,6 @@ class _Build:
 
             self._encoder = load_encoder(self._terms.encoder.name, device=self._config.device)
         return self._encoder
-
-    def _notice_if_blind(self, document: Document) -> None:
-        share = self._loaded_encoder().unknown_share(document.text[:_BLIND_SAMPLE])
-        if share > BLIND_SHARE:
-            self._blind.append(document.id)
 
     def _warn_of_blind_encoder(self) -> None:
         if self._blind:
@@ -380,10 +407,3 @@ class _Build:
                 self._report.added + self._report.updated,
                 self._blind[0],
             )
-
-
-def _is_hidden(id_: str, state: FileState, scan: Scan) -> bool:
-    """Whether a document may still be there, in a folder that could not be listed."""
-    root = Path(state.root)
-    path = root if root.name == id_ else root.parent / id_
-    return any(path.is_relative_to(place) for place in scan.hidden)

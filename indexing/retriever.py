@@ -6,19 +6,31 @@ from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 
-from indexing.answers import ScoredSentence, score_sentences
+from indexing.answers import (
+    HITS_READ,
+    Answer,
+    ScoredSentence,
+    best_relevance,
+    falls_short,
+    score_sentences,
+)
+from indexing.answers import answer as quote_best
+from indexing.calibrating import judge
+from indexing.calibration import FALSE_ANSWER_RATE
 from indexing.context import section, window
 from indexing.filter_parser import parse_filter
 from indexing.filters import Filter
+from indexing.fusion import FUSED_DEPTH
 from indexing.generation import Generation, current_folder, open_current
 from indexing.hits import Hit, Mode
-from indexing.legs import FUSED_DEPTH, Query
+from indexing.legs import Query
 from indexing.reranking import Reranking, TextScorer, rerank_ranked
 from indexing.selection import Shape, Shown, shape_ranked
 from indexing.terms import check_same_encoder
 
 if TYPE_CHECKING:
     from encoder import Encoder
+    from indexing.explaining import Explanation
     from indexing.langchain_adapters import IndexRetriever
 
 __all__ = ["Hit", "Mode", "SearchIndex", "open_index"]
@@ -145,7 +157,7 @@ class SearchIndex:
         while True:
             shown = shape_ranked(asked.generation, ranked, k, shape)
             if len(shown.ranked) == k or depth >= len(self):
-                return _hits(asked, shown)
+                return _hits(asked, shown, Mode(mode))
             depth *= 4  # many of the hits were of the same few documents
             known = {id_ for id_, _ in ranked}
             ranked += [item for item in asked.ranked(Mode(mode), depth) if item[0] not in known]
@@ -170,6 +182,26 @@ class SearchIndex:
             allowed = generation.allowed(tree)
         text = query.strip()[:LONGEST_QUERY]
         return Query(text, generation, lambda: self.encoder, allowed)
+
+    def explain(
+        self,
+        query: str,
+        document: str,
+        *,
+        filter: str | Filter | None = None,
+        rerank: str | TextScorer | Reranking | None = None,
+    ) -> "Explanation":
+        """Why a document was found for a query, or not.
+
+        Raises:
+            LookupError: If the index holds no such document.
+            ValueError: As `search`.
+        """
+        from indexing.explaining import explain
+
+        tree = parse_filter(filter) if isinstance(filter, str) else filter
+        asked = self.ask(query, filter=tree)
+        return explain(asked, document, tree, self._reranking(rerank))
 
     def window(self, hit: Hit, before: int = 1, after: int = 1) -> Hit:
         """A hit with its neighbours: its text goes from `before` chunks earlier to `after` later.
@@ -203,7 +235,43 @@ class SearchIndex:
 
     def sentences(self, query: str, hits: Sequence[Hit]) -> list[ScoredSentence]:
         """The sentences of some hits, each with how well it answers the query, best first."""
-        return score_sentences(query, hits, self.encoder)
+        found = score_sentences(query, hits, self.encoder)
+        documents = self._generation.documents(list({item.document for item in found}))
+        return [
+            replace(item, page=documents[item.document].page_at(item.start))
+            if item.document in documents
+            else item
+            for item in found
+        ]
+
+    def answer(
+        self,
+        query: str,
+        *,
+        mode: str = Mode.HYBRID,
+        filter: str | Filter | None = None,
+        false_answer_rate: float = FALSE_ANSWER_RATE,
+    ) -> Answer:
+        """The sentences that answer a query, quoted exactly; none if the documents do not.
+
+        Args:
+            query: The question.
+            mode: As `search`.
+            filter: As `search`.
+            false_answer_rate: Share of the questions without an answer in the index that may be
+                answered all the same; it takes effect once the index is calibrated.
+
+        Raises:
+            ValueError: As `search`, or if the rate is not between 0 and 1.
+        """
+        hits = self.search(query, HITS_READ, mode=mode, filter=filter)
+        calibration = self._generation.calibration
+        found = calibration.modes.get(mode) if calibration is not None else None
+        threshold = found.threshold(false_answer_rate) if found is not None else None
+        quoted: list[ScoredSentence] = []
+        if not falls_short(hits, threshold):
+            quoted = quote_best(self.sentences(query, hits))
+        return Answer(sentences=tuple(quoted), relevance=best_relevance(hits), threshold=threshold)
 
     def as_retriever(self, k: int = 5, **choices: Any) -> "IndexRetriever":  # noqa: ANN401 - checked by its class
         """The index as a LangChain retriever, with citations in each document's metadata.
@@ -221,7 +289,8 @@ class SearchIndex:
         return IndexRetriever(index=self, k=k, **choices)
 
 
-def _hits(asked: Query, shown: Shown) -> list[Hit]:
+def _hits(asked: Query, shown: Shown, mode: Mode) -> list[Hit]:
+    relevance, better_than = judge(asked, mode, [id_ for id_, _ in shown.ranked])
     documents = asked.generation.documents(list({c.document for c in shown.chunks.values()}))
     hits = []
     for rank, (id_, scores) in enumerate(shown.ranked, start=1):
@@ -232,7 +301,7 @@ def _hits(asked: Query, shown: Shown) -> list[Hit]:
                 rank=rank,
                 score=scores.last,
                 scores=scores,
-                relevance=None,
+                relevance=relevance[rank - 1],
                 document=document.id,
                 title=document.title,
                 source=document.source,
@@ -243,6 +312,7 @@ def _hits(asked: Query, shown: Shown) -> list[Hit]:
                 end=chunk.end,
                 chunk=chunk.id,
                 metadata=document.metadata,
+                better_than=better_than[rank - 1],
             )
         )
     return hits

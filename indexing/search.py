@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from encoder.command import Parser, print_json, run
 
 if TYPE_CHECKING:
+    from indexing.answers import Answer
     from indexing.hits import Hit
 
 _WIDTH = 100
@@ -31,6 +32,7 @@ def _parser() -> Parser:
     option(
         "--context", metavar="N", type=int, default=0, help="so many chunks before and after each"
     )
+    option("--answer", action="store_true", help="quote the sentences that answer, before the hits")
     option("--json", action="store_true", help="print one JSON object")
     return parser
 
@@ -63,8 +65,7 @@ def _search(arguments: Namespace) -> None:
 
     query, mode = arguments.query, arguments.mode
     _check(arguments)
-    # One query is over sooner than an engine made for many could be prepared.
-    index = open_index(arguments.index, backend="torch")
+    index = open_index(arguments.index)
     if mode != "lexical":
         index.encoder  # noqa: B018 - loaded here, so that took_ms is the search alone
     started = time.perf_counter()
@@ -81,13 +82,28 @@ def _search(arguments: Namespace) -> None:
     if arguments.context:
         hits = [index.window(hit, arguments.context, arguments.context) for hit in hits]
     took_ms = round((time.perf_counter() - started) * 1000, 1)
+    answer = None
+    if arguments.answer:
+        answer = index.answer(query, mode=mode, filter=arguments.filter)
     if arguments.json:
         found = [hit.as_dict() for hit in hits]
-        print_json({"query": query, "mode": mode, "hits": found, "took_ms": took_ms})
+        body = {"query": query, "mode": mode, "hits": found, "took_ms": took_ms}
+        print_json(body if answer is None else body | {"answer": answer.as_dict()})
         return
+    if answer is not None:
+        _print_answer(answer)
     print(f"{len(hits)} hits in {took_ms:.0f} ms" if hits else "Nothing found.")
     for hit in hits:
         _print(hit)
+
+
+def _print_answer(answer: "Answer") -> None:
+    if not answer.is_found:
+        print("Not in these documents, as far as can be said.\n")
+    for sentence in answer.sentences:
+        page = f", page {sentence.page}" if sentence.page is not None else ""
+        quoted = textwrap.fill(f"“{' '.join(sentence.text.split())}”", _WIDTH)
+        print(f"{quoted}\n  {sentence.document}{page}, {sentence.start}-{sentence.end}\n")
 
 
 def _print(hit: "Hit") -> None:

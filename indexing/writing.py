@@ -7,6 +7,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from indexing import points
+from indexing.calibration import NAME as CALIBRATION
 from indexing.catalog import DocumentRecord
 from indexing.generation import BASE, DELETED, DELTA, LEXICAL, Generation
 from indexing.lexical import LexicalWriter
@@ -32,6 +34,8 @@ class GenerationWriter:
         if old is not None:
             link_or_copy(old.folder / BASE, folder / BASE)
             link_or_copy(old.folder / LEXICAL, folder / LEXICAL)
+            if (old.folder / CALIBRATION).is_file():
+                shutil.copy2(old.folder / CALIBRATION, folder / CALIBRATION)
         self._segment = self._segment_writer(BASE if old is None else DELTA)
         self._lexical = LexicalWriter(folder / LEXICAL)
 
@@ -64,6 +68,7 @@ class GenerationWriter:
             in_base = self._old.base.catalog.chunk_ids(sorted(gone))
             deleted = np.union1d(self._old.deleted, np.array(in_base, np.int64))
         self._segment.close()
+        points.passing("segment closed")
         self._lexical.close()
         if self._old is not None and self._fold_is_due(deleted):
             self._fold(deleted)
@@ -83,6 +88,7 @@ class GenerationWriter:
 
     def _fold(self, deleted: NDArray[np.int64]) -> None:
         """Write base and delta into a new base."""
+        points.passing("folding")
         base, delta = self._open(BASE), self._open(DELTA)
         stale = base.catalog.documents_of(deleted.tolist())
         folded = self._segment_writer(_FOLDED)
@@ -92,6 +98,7 @@ class GenerationWriter:
         shutil.rmtree(self._folder / BASE)
         shutil.rmtree(self._folder / DELTA)
         (self._folder / _FOLDED).rename(self._folder / BASE)
+        points.passing("folded")
 
     def _open(self, name: str) -> Segment:
         return Segment(self._folder / name, store=None)
@@ -112,6 +119,7 @@ class GenerationWriter:
             files=file_facts(self._folder, _published_facts(self._old)),
         )
         manifest.write(self._folder)
+        points.passing("manifest written")
         return manifest
 
 

@@ -1,16 +1,24 @@
 """Chooses the engine that runs a model: the fastest one installed that gives the same vectors."""
 
 import logging
+import sys
+from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from encoder.backends.torch import TorchBackend, resolve_device
-from encoder.pooling import needs_hidden_states, needs_word_vectors
 from encoder.spec import EncoderSpec
+
+if TYPE_CHECKING:
+    from encoder.backends.openvino import OpenVinoBackend
+    from encoder.backends.torch import TorchBackend
 
 log = logging.getLogger(__name__)
 
 BACKENDS = ("auto", "torch", "openvino")
+DTYPES = ("auto", "float32", "float16", "bfloat16", "int8", "int4")
+_GPU_SIGNS = ("/dev/nvidiactl", "/dev/dxg", "/dev/kfd")
+"""What a Linux machine with a GPU has: NVIDIA's driver, that of Windows below it, AMD's."""
 
 
 def load_backend(
@@ -23,7 +31,7 @@ def load_backend(
     device: str,
     dtype: str,
     trust_remote_code: bool,
-) -> TorchBackend:
+) -> "TorchBackend | OpenVinoBackend":
     """Load a model into an engine.
 
     `auto` takes OpenVINO for a model on the CPU where it is installed and can run the model, and
@@ -36,10 +44,12 @@ def load_backend(
     """
     if backend not in BACKENDS:
         raise ValueError(f"Unknown backend {backend!r}. Known: {', '.join(BACKENDS)}.")
-    wanted = backend == "openvino" or (backend == "auto" and find_spec("openvino") is not None)
-    obstacle = _obstacle(spec, resolve_device(device).type, dtype) if wanted else None
+    if dtype not in DTYPES:
+        raise ValueError(f"Unknown dtype {dtype!r}. Known: {', '.join(DTYPES)}.")
 
-    def load(dtype: str) -> TorchBackend:
+    def load_torch(device: str, dtype: str) -> "TorchBackend":
+        from encoder.backends.torch import TorchBackend
+
         return TorchBackend.load(
             folder,
             spec,
@@ -50,30 +60,58 @@ def load_backend(
             trust_remote_code=trust_remote_code,
         )
 
-    if wanted and obstacle is None:
-        loaded = load("float32")
-        try:
-            loaded.compile(dtype)
-        except ValueError as error:
-            obstacle = str(error)
-        else:
-            return loaded
-    if obstacle is not None and backend == "openvino":
-        raise ValueError(obstacle)
-    if obstacle is not None:
+    if backend == "openvino" or (backend == "auto" and find_spec("openvino") is not None):
+        obstacle = _obstacle(device, dtype)
+        if obstacle is None:
+            from encoder.backends.openvino import CannotRunError
+
+            try:
+                return _load_openvino(
+                    spec,
+                    pad_id,
+                    dtype,
+                    lambda: load_torch("cpu", "float32"),
+                    # Code that comes with a model may do anything, so it is converted every time.
+                    keep=not trust_remote_code,
+                )
+            except CannotRunError as error:
+                obstacle = str(error)
+        if backend == "openvino":
+            raise ValueError(obstacle)
         log.info("%s runs on torch: %s", spec.name, obstacle)
-    return load(dtype)
+    return load_torch(device, dtype)
 
 
-def _obstacle(spec: EncoderSpec, device: str, dtype: str) -> str | None:
+def _load_openvino(
+    spec: EncoderSpec,
+    pad_id: int,
+    dtype: str,
+    load_torch: "Callable[[], TorchBackend]",
+    *,
+    keep: bool,
+) -> "OpenVinoBackend":
+    from encoder.backends.openvino import OpenVinoBackend, load_graph
+
+    return OpenVinoBackend(load_graph(spec, load_torch, keep=keep), spec, pad_id, dtype)
+
+
+def _obstacle(device: str, dtype: str) -> str | None:
     """Why OpenVINO cannot run a model, if it cannot."""
-    if device != "cpu":
-        return f"The OpenVINO backend runs on the CPU, not on {device}."
-    if dtype == "float16":
-        return "The OpenVINO backend runs float32 and bfloat16, not float16."
-    if spec.layer != -1 or needs_hidden_states(spec.pooling) or needs_word_vectors(spec.pooling):
-        return (
-            f"The OpenVINO backend gives the last layer only, and {spec.name} needs others "
-            f"(layer {spec.layer}, pooling {spec.pooling}); load it with backend='torch'."
-        )
+    if _device_type(device) != "cpu":
+        return f"The OpenVINO backend runs on the CPU, not on {_device_type(device)}."
+    if dtype not in {"auto", "float32", "bfloat16"}:
+        return f"The OpenVINO backend runs float32 and bfloat16, not {dtype}."
     return None
+
+
+def _device_type(device: str) -> str:
+    """`cpu`, `cuda` …, without loading torch where the answer is plain."""
+    if device == "cpu" or (device == "auto" and not _may_have_gpu()):
+        return "cpu"
+    from encoder.backends.torch import resolve_device
+
+    return resolve_device(device).type
+
+
+def _may_have_gpu() -> bool:
+    return sys.platform != "linux" or any(Path(sign).exists() for sign in _GPU_SIGNS)

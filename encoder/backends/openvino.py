@@ -1,17 +1,33 @@
-"""Runs a loaded torch model through OpenVINO on the CPU: the same vectors, sooner."""
+"""Runs a model through OpenVINO on the CPU: torch's vectors, sooner, and without torch.
+
+The way from token ids to embeddings is converted once and kept on disk (encoder/model_cache.py).
+"""
 
 import logging
+import sys
 import warnings
-from threading import local
-from types import SimpleNamespace
-from typing import Any
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from importlib.metadata import version
+from pathlib import Path
+from threading import Lock
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
-from torch import Tensor, nn
-from transformers import PreTrainedModel
+from numpy.typing import NDArray
 
 from encoder.errors import MissingExtraError
+from encoder.files import digest_of_json
+from encoder.model_cache import find_entry, keep_entry
+from encoder.spec import EncoderSpec
+
+if TYPE_CHECKING:
+    from encoder.backends.torch import TorchBackend
+
+# OpenVINO's tools report their use to its makers without being asked to. Angler reports nothing:
+# where the reporting package cannot be imported, they do without.
+sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
 
 try:
     import openvino
@@ -21,84 +37,213 @@ except ImportError as error:
 log = logging.getLogger(__name__)
 
 TOKEN_BUDGET = 2048
-"""Most tokens of a batch: what stays in the caches of a few cores."""
+"""Most tokens of a batch: what stays in the caches of a core."""
 _PRECISIONS = {"float32": "f32", "bfloat16": "bf16"}
+_FORMAT = 1
+"""Goes up when the conversion changes, so that nothing converted before is used again."""
+_OUTSIDE_THE_GRAPH = (
+    "name",
+    "tokenizer",
+    "max_tokens",
+    "dim",
+    "normalize",
+    "append_eos",
+    "skip_instruction",
+    "templates",
+    "clean",
+)
+"""Fields of a spec that change nothing between token ids and whole embeddings."""
+_GRAPH = "graph.xml"
+_INPUTS = ("input_ids", "attention_mask", "pooled")
+"""What `TorchBackend.forward` takes, each of shape (batch, tokens)."""
 
 
-class OpenVinoModel:
-    """Stands in for a torch model that is only asked for its last hidden state."""
+class OpenVinoBackend:
+    """A converted model on the CPU; one batch runs on one core, and several at once."""
 
-    def __init__(self, model: PreTrainedModel, dtype: str) -> None:
-        """Convert and compile a model.
+    device = "cpu"
 
-        Args:
-            model: On the CPU, in float32.
-            dtype: `auto` (bfloat16 where the processor has instructions for it, else float32),
-                `float32` or `bfloat16`.
+    def __init__(
+        self,
+        graph: Any,  # noqa: ANN401 - openvino.Model
+        spec: EncoderSpec,
+        pad_id: int,
+        dtype: str,
+    ) -> None:
+        """Compile a graph that `load_graph` gave.
 
         Raises:
-            ValueError: If the dtype is another, or OpenVINO cannot run the model.
+            ValueError: If the dtype is unknown.
+            CannotRunError: If OpenVINO cannot compile the graph.
         """
-        core = openvino.Core()
-        self.device = torch.device("cpu")
-        self.dtype = _chosen(dtype, core)
+        self._graph = graph
+        self._spec = spec
+        self._pad_id = pad_id
+        self.token_budget = TOKEN_BUDGET
+        dtype = _chosen(dtype)
+        self._precision = _PRECISIONS[dtype]
+        self.engine = f"openvino {dtype} on {self.device}"
+        """What runs the model, for people."""
+        self._embeddings = _Output(graph, 0, self._precision)
+        self.workers = self._embeddings.streams
+        """How many batches run at once without waiting for each other."""
+        self._tokens: _Output | None = None
+        self._lock = Lock()
+
+    def embed(
+        self, ids: Sequence[Sequence[int]], starts: Sequence[int] = ()
+    ) -> NDArray[np.float32]:
+        """Embed one batch; several threads may do so at once.
+
+        Args:
+            ids: Token ids of each text, of any lengths.
+            starts: How many tokens at the beginning of each text stay out of the pooling; none
+                where it is empty.
+
+        Returns:
+            Shape (batch, dim), unit rows where the spec says so; what the model makes of a text
+            may be not finite.
+        """
+        embeddings = self._embeddings(self._padded(ids, starts))[:, : self._spec.dim]
+        if self._spec.normalize:
+            with np.errstate(invalid="ignore", over="ignore"):
+                embeddings /= np.maximum(np.linalg.norm(embeddings, axis=1, keepdims=True), 1e-12)
+        return embeddings
+
+    def embed_tokens(self, ids: Sequence[Sequence[int]]) -> list[NDArray[np.float32]]:
+        """The vectors of each text's own tokens, shape (tokens, width) each, not normalised."""
+        with self._lock:
+            if self._tokens is None:
+                self._tokens = _Output(self._graph, 1, self._precision)
+        vectors = self._tokens(self._padded(ids, ()))
+        return [vectors[row, : len(tokens)].copy() for row, tokens in enumerate(ids)]
+
+    def _padded(
+        self, ids: Sequence[Sequence[int]], starts: Sequence[int]
+    ) -> dict[str, NDArray[np.int64]]:
+        # Padding stands on the right, so that absolute positions are those of a lone text.
+        shape = (len(ids), max(len(row) for row in ids))
+        input_ids = np.full(shape, self._pad_id, np.int64)
+        mask = np.zeros(shape, np.int64)
+        for row, tokens in enumerate(ids):
+            input_ids[row, : len(tokens)] = tokens
+            mask[row, : len(tokens)] = 1
+        pooled = mask.copy() if starts else mask
+        for row, start in enumerate(starts):
+            pooled[row, :start] = 0
+        return dict(zip(_INPUTS, (input_ids, mask, pooled), strict=True))
+
+
+class _Output:
+    """A graph compiled for one of its outputs."""
+
+    def __init__(self, graph: Any, output: int, precision: str) -> None:  # noqa: ANN401
+        only = openvino.Model([graph.get_results()[output]], graph.get_parameters())
+        # One core for each batch: cores that share one wait for each other at every layer.
+        options = {"INFERENCE_PRECISION_HINT": precision, "PERFORMANCE_HINT": "THROUGHPUT"}
         try:
-            graph = _converted(model)
-            self._compiled = core.compile_model(
-                graph,
-                "CPU",
-                {
-                    "INFERENCE_PRECISION_HINT": _PRECISIONS[self.dtype],
-                    "PERFORMANCE_HINT": "LATENCY",
-                },
-            )
-        except (RuntimeError, ValueError, TypeError) as error:
-            reason = " ".join(str(error).split())[:300]
-            raise ValueError(
-                f"OpenVINO cannot run this {model.config.model_type} model ({reason}); "
-                "load it with backend='torch'."
-            ) from error
-        # A request holds the buffers of one run, so every thread has its own.
-        self._requests = local()
+            self._compiled = openvino.Core().compile_model(only, "CPU", options)
+        except RuntimeError as error:
+            raise CannotRunError(error) from error
+        self.streams = int(self._compiled.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS"))
+        # A request holds the buffers of one run; making one costs as much as a short run.
+        self._idle: deque[Any] = deque()
 
-    def __call__(self, input_ids: Tensor, attention_mask: Tensor) -> SimpleNamespace:
-        """Token ids and mask, shape (batch, tokens), to `last_hidden_state`."""
-        if not hasattr(self._requests, "one"):
-            self._requests.one = self._compiled.create_infer_request()
-        inputs = {"input_ids": input_ids.numpy(), "attention_mask": attention_mask.numpy()}
-        vectors = self._requests.one.infer(inputs, share_inputs=True, share_outputs=True)[0]
-        # The buffer is the request's: pooling reads it before the next run, on this thread.
-        return SimpleNamespace(last_hidden_state=torch.from_numpy(np.asarray(vectors)))
+    def __call__(self, inputs: dict[str, NDArray[np.int64]]) -> NDArray[np.float32]:
+        """The output for one batch; from any thread."""
+        try:
+            request = self._idle.pop()
+        except IndexError:
+            request = self._compiled.create_infer_request()
+        result = request.infer(inputs, share_inputs=True, share_outputs=True)
+        output = np.array(result[0])  # the request's next run overwrites its own
+        self._idle.append(request)
+        return output
 
 
-def _chosen(dtype: str, core: Any) -> str:  # noqa: ANN401 - openvino.Core
+class CannotRunError(ValueError):
+    """OpenVINO has no way to run a model that is sound."""
+
+    def __init__(self, error: Exception | str) -> None:
+        reason = " ".join(str(error).split())[:300]
+        super().__init__(
+            f"OpenVINO cannot run this model ({reason}); load it with backend='torch'."
+        )
+
+
+def _chosen(dtype: str) -> str:
     if dtype == "auto":
-        abilities = core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+        abilities = openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
         return "bfloat16" if "BF16" in abilities else "float32"
     if dtype not in _PRECISIONS:
         raise ValueError(
-            f"The OpenVINO backend runs float32 and bfloat16, got {dtype!r}; "
+            f"The OpenVINO backend runs {' and '.join(_PRECISIONS)}, got {dtype!r}; "
             "load it with backend='torch'."
         )
     return dtype
 
 
-class _LastHiddenState(nn.Module):
-    def __init__(self, model: PreTrainedModel) -> None:
-        super().__init__()
-        self._model = model
-        self._options = {"use_cache": False} if hasattr(model.config, "use_cache") else {}
+def load_graph(
+    spec: EncoderSpec,
+    load_torch: "Callable[[], TorchBackend]",
+    *,
+    keep: bool,
+) -> Any:  # noqa: ANN401 - openvino.Model
+    """The way from token ids and mask to embeddings and token vectors, kept or converted.
 
-    def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
-        output = self._model(input_ids=input_ids, attention_mask=attention_mask, **self._options)
-        return output.last_hidden_state  # type: ignore[no-any-return]
+    Args:
+        spec: What to run.
+        load_torch: Loads the model into torch, on the CPU in float32; called where no graph is
+            kept.
+        keep: Whether to look for a kept graph, and to keep a new one.
+
+    Raises:
+        ValueError: If the model cannot be loaded.
+        CannotRunError: If it cannot be converted.
+    """
+    key = _key(spec)
+    entry = find_entry(key) if keep else None
+    if entry is not None:
+        return _read(entry)
+    graph = _converted(load_torch())
+    entry = keep_entry(key, lambda folder: _write(graph, folder)) if keep else None
+    return graph if entry is None else _read(entry)
 
 
-def _converted(model: PreTrainedModel) -> Any:  # noqa: ANN401 - openvino.Model
+def _key(spec: EncoderSpec) -> str:
+    facts = {name: fact for name, fact in asdict(spec).items() if name not in _OUTSIDE_THE_GRAPH}
+    makers = {name: version(name) for name in ("openvino", "torch", "transformers")}
+    return digest_of_json([_FORMAT, facts, makers])
+
+
+def _write(graph: Any, folder: Path) -> None:  # noqa: ANN401
+    try:
+        openvino.save_model(graph, folder / _GRAPH, compress_to_fp16=False)
+    except RuntimeError as error:
+        raise OSError(" ".join(str(error).split())[:300]) from error
+
+
+def _read(entry: Path) -> Any:  # noqa: ANN401
+    try:
+        return openvino.Core().read_model(entry / _GRAPH)
+    except RuntimeError as error:
+        raise CannotRunError(error) from error
+
+
+def _converted(backend: "TorchBackend") -> Any:  # noqa: ANN401
+    import torch
+
+    from encoder.backends.loading import silenced
+
+    if backend.is_unpadded:
+        raise CannotRunError("its vectors change with the padding")
     # Two texts of different lengths: a mask of ones only would be traced away.
     mask = torch.tensor([[1] * 8, [1] * 5 + [0] * 3])
-    example = {"input_ids": mask.clone(), "attention_mask": mask}
-    shapes = [(name, [-1, -1]) for name in example]
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # tracing warns of every branch that it takes
-        return openvino.convert_model(_LastHiddenState(model), example_input=example, input=shapes)
+    example = {name: mask.clone() for name in _INPUTS}
+    shapes = [(name, [-1, -1]) for name in _INPUTS]
+    try:
+        with warnings.catch_warnings(), silenced():
+            warnings.simplefilter("ignore")  # tracing warns of every branch that it takes
+            return openvino.convert_model(backend.as_module(), example_input=example, input=shapes)
+    except (RuntimeError, ValueError, TypeError) as error:
+        raise CannotRunError(error) from error

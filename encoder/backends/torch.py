@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from encoder.backends.loading import DTYPES, QUANTISED, load_model, silenced
+from encoder.backends.loading import DTYPES, QUANTISED, load_model
 from encoder.head import load_head
 from encoder.pooling import needs_hidden_states, needs_word_vectors, pool
 from encoder.spec import EncoderSpec
@@ -35,7 +35,8 @@ class TorchBackend:
         self._pad_id = pad_id
         self._head = head
         _check_layer(spec, model.config.num_hidden_layers)
-        self._is_unpadded = model.config.model_type in UNPADDED
+        self.is_unpadded = model.config.model_type in UNPADDED
+        """Whether only texts of one length may run together."""
         self._needs_words = needs_word_vectors(spec.pooling)
         # Decoders would keep keys and values that nobody asks for.
         self._options = {"use_cache": False} if hasattr(model.config, "use_cache") else {}
@@ -83,21 +84,9 @@ class TorchBackend:
         )
         return cls(model, spec, pad_id, load_head(folder, spec, model.device))
 
-    def compile(self, dtype: str) -> None:
-        """Run the model, which is on the CPU in float32, through OpenVINO from now on.
-
-        Raises:
-            ValueError: If OpenVINO cannot run it; then nothing has changed.
-            MissingExtraError: If OpenVINO is not installed.
-        """
-        from encoder.backends.openvino import TOKEN_BUDGET as OPENVINO_BUDGET
-        from encoder.backends.openvino import OpenVinoModel
-
-        with silenced():
-            self._model = OpenVinoModel(self._model, dtype)
-        self._options = {}
-        self.token_budget = OPENVINO_BUDGET
-        self.engine = f"openvino {self._model.dtype} on cpu"
+    def as_module(self) -> torch.nn.Module:
+        """What `forward` does as one module, which takes its inputs by the same names."""
+        return _Whole(self)
 
     def embed(
         self, ids: Sequence[Sequence[int]], starts: Sequence[int] = ()
@@ -131,7 +120,7 @@ class TorchBackend:
 
     def _groups(self, ids: Sequence[Sequence[int]]) -> Iterator[list[int]]:
         """Which texts run together: all of them, or those of one length."""
-        if not self._is_unpadded:
+        if not self.is_unpadded:
             yield list(range(len(ids)))
             return
         for length in sorted({len(row) for row in ids}):
@@ -140,19 +129,30 @@ class TorchBackend:
     @torch.inference_mode()
     def _embedded(self, ids: Sequence[Sequence[int]], starts: Sequence[int]) -> torch.Tensor:
         input_ids, mask = self._padded(ids)
-        vectors, hidden_states = self._run(input_ids, mask)
-        words = self._model.get_input_embeddings()(input_ids) if self._needs_words else None
-        pooled = pool(
-            vectors,
-            _without_beginning(mask, starts) if starts else mask,
-            self._spec.pooling,
-            hidden_states=hidden_states,
-            word_vectors=words,
-        )
-        embeddings = self._head(pooled)[:, : self._spec.dim]
+        pooled = _without_beginning(mask, starts) if starts else mask
+        embeddings = self.forward(input_ids, mask, pooled)[0][:, : self._spec.dim]
         if self._spec.normalize:
             embeddings = torch.nn.functional.normalize(embeddings, dim=1)
-        return embeddings.cpu()  # type: ignore[no-any-return]
+        return embeddings.cpu()
+
+    def forward(
+        self, input_ids: torch.Tensor, attention_mask: torch.Tensor, pooled: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """One padded batch through the model, its pooling and its head.
+
+        Args:
+            input_ids: Shape (batch, tokens), as the others.
+            attention_mask: 1 for the tokens that the model reads, 0 for padding.
+            pooled: 1 for the tokens that are pooled.
+
+        Returns:
+            Embeddings before they are cut and scaled, shape (batch, width), and token vectors.
+        """
+        vectors, hidden_states = self._run(input_ids, attention_mask)
+        words = self._model.get_input_embeddings()(input_ids) if self._needs_words else None
+        pooling = self._spec.pooling
+        found = pool(vectors, pooled, pooling, hidden_states=hidden_states, word_vectors=words)
+        return self._head(found), vectors
 
     def _run(
         self, input_ids: torch.Tensor, mask: torch.Tensor
@@ -172,6 +172,20 @@ class TorchBackend:
             input_ids[row, : len(tokens)] = torch.tensor(tokens)
             mask[row, : len(tokens)] = 1
         return input_ids.to(self._model.device), mask.to(self._model.device)
+
+
+class _Whole(torch.nn.Module):
+    """A backend as a module, which owns the weights that a conversion looks for."""
+
+    def __init__(self, backend: TorchBackend) -> None:
+        super().__init__()
+        self._parts = torch.nn.ModuleList([backend._model, backend._head])
+        self._backend = backend
+
+    def forward(
+        self, input_ids: torch.Tensor, attention_mask: torch.Tensor, pooled: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        return self._backend.forward(input_ids, attention_mask, pooled)
 
 
 def _without_beginning(mask: torch.Tensor, starts: Sequence[int]) -> torch.Tensor:

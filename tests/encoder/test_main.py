@@ -282,3 +282,23 @@ def test_the_module_runs():
     done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=ROOT)
 
     assert len(json.loads(done.stdout)["models"]) == len(known_models())
+
+
+def test_the_cache_is_shown_and_cleared(call, monkeypatch, tmp_path):
+    from encoder.model_cache import keep_entry
+
+    monkeypatch.setenv("ANGLER_CACHE", str(tmp_path))
+    keep_entry("a", lambda folder: (folder / "graph.bin").write_bytes(bytes(2**20)))
+
+    code, out, _ = call("cache", "--json")
+    shown = json.loads(out)
+    assert code == 0
+    assert shown["folder"] == str(tmp_path / "models")
+    assert shown["bytes"] > 2**20
+    assert shown["freed_bytes"] == 0
+
+    assert call("cache", "--clear") == (
+        0,
+        f"{tmp_path / 'models'}: 0.0 MiB of converted models\n1.0 MiB were deleted.\n",
+        "",
+    )

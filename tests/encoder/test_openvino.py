@@ -3,11 +3,13 @@
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from encoder import load_encoder
+from encoder import describe_encoder, load_described, load_encoder
+from encoder.model_cache import clear_cache
 
 KINDS = (
     "bert-mean",
@@ -33,6 +35,20 @@ def openvino_16_bit():
     return load_encoder(device="cpu", backend="openvino", dtype="bfloat16")
 
 
+POOLINGS = (
+    "cls",
+    "last",
+    "max",
+    "cls_max",
+    "mean_sqrt_len",
+    "weighted_mean",
+    "first_last_avg",
+    "avg_top2",
+    "embedding_last_mean",
+    "cls+mean",
+)
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_kind_of_model_gives_torchs_vectors(model_folder, small_encoder, texts, kind):
     folder = str(model_folder(kind))
@@ -48,6 +64,42 @@ def test_the_default_model_gives_torchs_vectors(default_encoder, openvino_defaul
     want = default_encoder.encode_documents(texts)
 
     np.testing.assert_allclose(openvino_default.encode_documents(texts), want, atol=1e-5)
+
+
+@pytest.mark.parametrize("pooling", POOLINGS)
+def test_every_pooling_gives_torchs_vectors(model_folder, texts, pooling):
+    found = describe_encoder(str(model_folder("bert-mean")))
+    dim = found.spec.dim * (1 + pooling.count("+"))
+    found = replace(found, spec=replace(found.spec, pooling=pooling, dim=dim))
+
+    got = load_described(found, device="cpu", backend="openvino", dtype="float32")
+
+    want = load_described(found, device="cpu", backend="torch").encode_documents(texts)
+    np.testing.assert_allclose(got.encode_documents(texts), want, atol=1e-5)
+
+
+def test_tokens_are_counted_beyond_8_bits():
+    found = describe_encoder()
+    changed = replace(found.spec, pooling="weighted_mean+mean_sqrt_len", max_tokens=400, dim=768)
+    found = replace(found, spec=changed)
+    texts = ["reset my password", "the quick brown fox jumps over the lazy dog " * 40]
+
+    got = load_described(found, device="cpu", backend="openvino", dtype="float32")
+
+    want = load_described(found, device="cpu", backend="torch").encode_documents(texts)
+    np.testing.assert_allclose(got.encode_documents(texts), want, atol=1e-5)
+
+
+def test_a_layer_in_the_middle_gives_torchs_token_vectors(model_folder, texts):
+    found = describe_encoder(str(model_folder("bert-mean")))
+    found = replace(found, spec=replace(found.spec, layer=1))
+
+    got = load_described(found, device="cpu", backend="openvino", dtype="float32")
+
+    want = load_described(found, device="cpu", backend="torch")
+    np.testing.assert_allclose(got.encode_documents(texts), want.encode_documents(texts), atol=1e-5)
+    for mine, theirs in zip(got.encode_tokens(texts), want.encode_tokens(texts), strict=True):
+        np.testing.assert_allclose(mine, theirs, atol=1e-5)
 
 
 def test_16_bit_stays_near_float32(default_encoder, openvino_16_bit, texts):
@@ -100,13 +152,14 @@ def test_openvino_refuses_what_it_cannot_run(model_folder):
 def test_a_failed_conversion_is_one_sentence_and_auto_goes_on_with_torch(model_folder, monkeypatch):
     import encoder.backends.openvino as backend
 
-    def fail(model):
+    def fail(*_, **__):
         raise RuntimeError("no such\noperation")
 
-    monkeypatch.setattr(backend, "_converted", fail)
-    folder = str(model_folder("bert-mean"))
+    monkeypatch.setattr(backend.openvino, "convert_model", fail)
+    folder = str(model_folder("bert-cls"))
+    clear_cache()
 
-    with pytest.raises(ValueError, match=r"cannot run this bert model \(no such operation\)"):
+    with pytest.raises(ValueError, match=r"cannot run this model \(no such operation\)"):
         load_encoder(folder, device="cpu", backend="openvino")
     assert load_encoder(folder, device="cpu").engine == "torch float32 on cpu"
 
@@ -133,3 +186,9 @@ except MissingExtraError as error:
         "torch float32 on cpu",
         "The OpenVINO backend needs an extra: pip install -e '.[openvino]'",
     ]
+
+
+def test_nothing_is_reported_to_anybody(openvino_default):
+    from openvino.tools.ovc import telemetry_utils
+
+    assert telemetry_utils.tm.__name__ == "openvino.tools.ovc.telemetry_stub"

@@ -67,7 +67,7 @@ def test_build_prints_the_json_of_the_design(docs, kb, call):
     assert code == 0
     assert list(report) == [
         "index", "generation", "encoder", "documents", "chunks", "added", "updated", "skipped",
-        "deleted", "failed", "seconds", "tokens", "tokens_per_s",
+        "duplicates", "deleted", "failed", "seconds", "tokens", "tokens_per_s",
     ]  # fmt: skip
     assert (report["skipped"], report["tokens"]) == (3, 0)
 
@@ -81,7 +81,7 @@ def test_build_tells_people_what_it_did(docs, tmp_path, call):
 
     assert code == 0
     assert "1 documents, 1 chunks, generation 1." in out
-    assert "1 added, 0 updated, 0 deleted, 0 unchanged, 1 failed" in out
+    assert "1 added, 0 updated, 0 deleted, 0 unchanged, 0 duplicates, 1 failed" in out
     assert "bad.md: The file holds binary content" in one_sentence(err)
 
 
@@ -253,7 +253,7 @@ def test_evaluate_scores_a_beir_folder(beir, call, mode):
     assert list(result) == [
         "dataset", "split", "encoder", "mode", "queries", "documents", "ndcg@10", "mrr@10",
         "map@100", "recall@1", "recall@3", "recall@5", "recall@10", "recall@100", "hit@1", "hit@3",
-        "hit@5", "hit@10", "by_language",
+        "hit@5", "hit@10", "intervals", "by_language",
     ]  # fmt: skip
     # The document called like the second query is its exact copy, and in the way.
     assert (result["hit@1"], result["hit@3"]) == (0.5, 1.0)
@@ -402,6 +402,35 @@ def test_a_search_for_nothing_is_refused(kb, call, arguments):
 
 
 @pytest.mark.parametrize(
+    "query",
+    ["the of and", "🙂🙂", "!?", "的了", "word " * 20_000, "x" * 100_000],
+    ids=lambda q: q[:9],
+)
+@pytest.mark.parametrize("mode", ["lexical", "hybrid"])
+def test_an_odd_query_gives_a_list_and_no_error(kb, call, query, mode):
+    arguments = ["--index", kb, "--mode", mode, "--k", "1000", "--json"]
+    code, out, err = call("search", query, *arguments)
+
+    assert (code, err) == (0, "")
+    hits = json.loads(out)["hits"]
+    assert len(hits) <= len(open_index(kb))
+    assert [hit["rank"] for hit in hits] == list(range(1, len(hits) + 1))
+
+
+def test_the_command_quotes_an_answer_before_the_hits(kb, call):
+    query = "trains and hotels"
+    code, out, _ = call("search", query, "--index", kb, "--answer", "--json")
+    answer = json.loads(out)["answer"]
+
+    assert code == 0
+    quoted = answer["sentences"][0]
+    text = open_index(kb).generation.text(quoted["document"])
+    assert text[quoted["start"] : quoted["end"]] == quoted["text"]
+    _, shown, _ = call("search", query, "--index", kb, "--answer")
+    assert shown.startswith(f"“{quoted['text']}”\n  {quoted['document']}, {quoted['start']}-")
+
+
+@pytest.mark.parametrize(
     ("expression", "message"),
     [
         ("", "The filter is empty"),
@@ -515,3 +544,75 @@ def test_output_to_a_closed_pipe_is_no_error(kb):
     )
 
     assert (done.returncode, done.stderr) == (0, "")
+
+
+# Files, runs, pairs and comparisons
+
+
+def test_evaluate_writes_a_run_and_a_table_that_score_the_same(beir, tmp_path, call):
+    run, table = tmp_path / "x.run", tmp_path / "x.csv"
+    _, first, _ = call(
+        "evaluate",
+        "--dataset",
+        beir,
+        "--mode",
+        "lexical",
+        "--json",
+        "--run-out",
+        run,
+        "--csv",
+        table,
+    )
+    code, again, _ = call("evaluate", "--dataset", beir, "--run", run, "--json")
+
+    first, again = json.loads(first), json.loads(again)
+    assert code == 0
+    assert {name: again[name] for name in first["intervals"]} == {
+        name: first[name] for name in first["intervals"]
+    }
+    rows = table.read_text().splitlines()
+    assert rows[0].startswith("query,ndcg@10,mrr@10")
+    assert len(rows) == first["queries"] + 1
+
+
+def test_evaluate_compares_two_modes(beir, call):
+    systems = ("mode=lexical", "mode=dense,store=faiss")
+
+    code, out, _ = call("evaluate", "--dataset", beir, "--compare", *systems, "--json")
+
+    result = json.loads(out)
+    assert code == 0
+    assert (result["a"]["mode"], result["b"]["mode"]) == ("lexical", "dense")
+    for name, found in result["b_less_a"].items():
+        want = result["b"][name] - result["a"][name]
+        assert found["difference"] == pytest.approx(want, abs=2e-5)
+    _, table, _ = call("evaluate", "--dataset", beir, "--compare", *systems)
+    assert "B - A" in table
+    assert "hit@3" in table
+
+
+@pytest.mark.parametrize("system", ["mode", "depth=3", "mode=sparse"])
+def test_a_comparison_of_something_unknown_is_refused(beir, call, system):
+    code, _, err = call("evaluate", "--dataset", beir, "--compare", system, "mode=dense")
+
+    assert code == 2
+    assert "Known:" in one_sentence(err) or "NAME=VALUE" in one_sentence(err)
+
+
+def test_evaluate_measures_pairs(tmp_path, call):
+    pairs = tmp_path / "pairs.jsonl"
+    alike = [("a red car", "a red automobile"), ("dogs bark", "the dog is barking")]
+    unlike = [("a red car", "dogs bark"), ("stock prices fell", "she sings well")]
+    rows = [(a, b, 1) for a, b in alike] + [(a, b, 0) for a, b in unlike]
+    pairs.write_text(
+        "".join(json.dumps({"text1": a, "text2": b, "label": c}) + "\n" for a, b, c in rows)
+    )
+
+    code, out, _ = call("evaluate", "--pairs", pairs, "--json")
+
+    result = json.loads(out)
+    assert code == 0
+    assert (result["accuracy"], result["ap"], result["pairs"]) == (1.0, 1.0, 4)
+    assert result["spearman"] == pytest.approx(0.89443, abs=1e-4)
+    code, _, err = call("evaluate", "--pairs", pairs, "--task", "cooking")
+    assert (code, "no task 'cooking'" in one_sentence(err)) == (1, True)

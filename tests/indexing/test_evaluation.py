@@ -2,11 +2,20 @@
 
 import numpy as np
 import pytest
+from scipy.stats import spearmanr
 
 from data import BeirDataset, GoldenQuestion, evaluate_run
 from data.beir import BeirDocument
+from data.pair_files import LabelledPair
 from indexing import build_index, open_index
-from indexing.evaluation import evaluate_dataset, evaluate_golden, is_right
+from indexing.evaluation import (
+    compare,
+    evaluate_dataset,
+    evaluate_golden,
+    evaluate_pair_file,
+    is_right,
+    score_run,
+)
 
 
 @pytest.fixture
@@ -31,7 +40,7 @@ def dataset():
 
 
 def test_dense_figures_equal_brute_force(dataset, word_encoder):
-    result = evaluate_dataset(dataset, word_encoder)
+    result = evaluate_dataset(dataset, word_encoder).as_dict()
 
     texts = [f"{document.title} {document.text}" for document in dataset.corpus.values()]
     scores = (
@@ -48,21 +57,23 @@ def test_dense_figures_equal_brute_force(dataset, word_encoder):
 
 @pytest.mark.parametrize("store", ["exact", "faiss"])
 def test_every_store_gives_the_same_figures(dataset, word_encoder, store):
-    assert evaluate_dataset(dataset, word_encoder, store=store) == evaluate_dataset(
-        dataset, word_encoder
-    )
+    got, want = (evaluate_dataset(dataset, word_encoder, store=s) for s in (store, "exact"))
+
+    assert got.as_dict() == want.as_dict()
 
 
 def test_the_document_called_like_the_query_is_left_out_only_on_request(dataset, word_encoder):
-    kept = evaluate_dataset(dataset, word_encoder, mode="lexical")
-    dropped = evaluate_dataset(dataset, word_encoder, mode="lexical", ignore_identical_ids=True)
+    kept = evaluate_dataset(dataset, word_encoder, mode="lexical").as_dict()
+    dropped = evaluate_dataset(
+        dataset, word_encoder, mode="lexical", ignore_identical_ids=True
+    ).as_dict()
 
     assert kept["recall@1"] - dropped["recall@1"] == pytest.approx(0.5 / 4)
 
 
 def test_hybrid_uses_both_rankings(dataset, word_encoder):
     for mode in ("lexical", "hybrid"):
-        assert evaluate_dataset(dataset, word_encoder, mode=mode)["recall@10"] == 1.0
+        assert evaluate_dataset(dataset, word_encoder, mode=mode).as_dict()["recall@10"] == 1.0
 
 
 def question(**facts):
@@ -107,7 +118,7 @@ def test_golden_figures_are_by_language_and_worked_by_hand(index):
         question(question="blue whale dives", heading="Whale", language="zh"),
     ]
 
-    result = evaluate_golden(index, questions, name="three", mode="lexical")
+    result = evaluate_golden(index, questions, name="three", mode="lexical").as_dict()
 
     # The second question finds another document first, and its own as the second.
     assert result["mrr@10"] == pytest.approx((1 + 1 / 2 + 1) / 3, abs=1e-5)
@@ -128,7 +139,63 @@ def test_a_section_of_several_chunks_counts_once(tmp_path, word_encoder):
     index = open_index(tmp_path / "kb", encoder=word_encoder)
     assert len(index) > 4
 
-    result = evaluate_golden(index, [question(question="fox runs far", heading="Fox")], name="one")
+    questions = [question(question="fox runs far", heading="Fox")]
+
+    result = evaluate_golden(index, questions, name="one").as_dict()
 
     assert result["ndcg@10"] == 1.0
     assert result["recall@1"] == 1.0
+
+
+# What a figure is worth
+
+
+def test_intervals_hold_the_means_and_modes_compare_by_query(dataset, word_encoder):
+    dense, hybrid = (
+        evaluate_dataset(dataset, word_encoder, mode=mode) for mode in ("dense", "hybrid")
+    )
+
+    found, differences = hybrid.as_dict(), compare(dense, hybrid)
+
+    for name, (low, high) in found["intervals"].items():
+        assert low <= found[name] <= high
+        assert differences[name]["difference"] == pytest.approx(
+            found[name] - dense.as_dict()[name], abs=2e-5
+        )
+    assert compare(dense, dense)["ndcg@10"] == {"difference": 0, "interval": [0, 0], "p": 1}
+
+
+def test_runs_over_other_queries_are_not_compared(dataset, word_encoder):
+    other = BeirDataset(
+        name="tiny",
+        split="dev",
+        corpus=dataset.corpus,
+        queries={"q9": "fox"},
+        qrels={"q9": {"d0": 1}},
+    )
+
+    with pytest.raises(ValueError, match=r"same queries.*4.*1, 0 of them"):
+        compare(evaluate_dataset(dataset, word_encoder), evaluate_dataset(other, word_encoder))
+
+
+def test_a_run_of_another_system_scores_as_its_own_would(dataset, word_encoder):
+    own = evaluate_dataset(dataset, word_encoder)
+
+    got = score_run(dataset, own.run, "other")
+
+    assert got.values == own.values
+    assert score_run(dataset, {}, "empty").as_dict()["recall@100"] == 0.0
+
+
+def test_pairs_are_scored_by_the_cosines_of_their_texts(word_encoder):
+    texts = ["red fox", "red fox runs", "blue whale", "a blue whale dives", "grey stone"]
+    couples = [(a, b) for n, a in enumerate(texts) for b in texts[n + 1 :]]
+    pairs = [LabelledPair(a, b, float(n)) for n, (a, b) in enumerate(couples)]
+    labels = [pair.label for pair in pairs]
+
+    result = evaluate_pair_file(pairs, word_encoder, name="five")
+
+    rows = dict(zip(texts, word_encoder.encode_documents(texts), strict=True))
+    want = spearmanr([rows[pair.text1] @ rows[pair.text2] for pair in pairs], labels)
+    assert result["spearman"] == pytest.approx(want.statistic, abs=1e-4)
+    assert (result["pairs"], result["task"], "accuracy" in result) == (10, None, False)

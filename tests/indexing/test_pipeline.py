@@ -400,7 +400,7 @@ def test_any_sequence_of_updates_equals_a_fresh_build(
                 if text is None:
                     (docs / name).unlink(missing_ok=True)
                 else:
-                    write(docs, name, text, mtime=OLD + number)
+                    write(docs, name, f"{text} of {name}", mtime=OLD + number)
             build_index([str(docs)], kb, config, encoder=encoder)
         fresh_kb = folder / "fresh"
         build_index([str(docs)], fresh_kb, config, encoder=encoder)

@@ -1,0 +1,169 @@
+"""`python -m benchmarks.search_modes`: dense, lexical and hybrid on every judged set, nDCG@10.
+
+ANGLER_DATA names the folder of the sets (default ../shared/data). Documents' embeddings are kept
+in `--cache`, so that a second run takes seconds. No set was used to choose a weight on the split
+that is shown here.
+"""
+
+import argparse
+import csv
+import json
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import gettempdir
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from benchmarks.machine import judged_sets, write_result
+from data import load_beir
+from encoder import load_encoder
+from indexing.evaluation import Evaluation, compare, score_rankings
+from indexing.fusion import Fusion, FusionMethod
+from indexing.hits import Mode
+from indexing.judged import DatasetRankings
+
+if TYPE_CHECKING:
+    from encoder import Encoder
+
+METRIC = "ndcg@10"
+SETS = (
+    "scifact", "nfcorpus_filtered", "cisi", "cacm", "npl", "squad11_dev", "pubmedqa",
+    "covidqa_long", "policyqa", "medquad", "cmrc2018", "drcd", "dureader_checklist", "csl_title",
+    "cmedir", "zh_med_dialog", "tldr_zh2en",
+)  # fmt: skip
+ONLY_DEV = {"covidqa_long"}
+"""Has no test split; its development split was seen when the share was chosen."""
+COMPARABLE = 0.6
+"""From this share of the better leg on, hybrid should beat both."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One set's results."""
+
+    dense: Evaluation
+    lexical: Evaluation
+    hybrid: Evaluation
+    rrf: Evaluation
+
+
+def main() -> None:
+    """Measure, print, and write what was measured."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.search_modes", description=__doc__)
+    parser.add_argument("--sets", nargs="+", default=list(SETS), help="default: all")
+    parser.add_argument("--cache", default=f"{gettempdir()}/angler-embeddings", help="a folder")
+    parser.add_argument("--write", action="store_true", help="write results/search-modes.*")
+    arguments = parser.parse_args()
+    folder = judged_sets()
+    encoder = load_encoder()
+    rows = []
+    for name in arguments.sets:
+        print(f"{name} ...", file=sys.stderr)
+        rows.append(_measure(folder / name, encoder, Path(arguments.cache)))
+    text = _table(rows, folder) + "\n\n" + _summary(rows)
+    print(text)
+    if arguments.write:
+        command = "python -m benchmarks.search_modes --write"
+        write_result(
+            "search-modes.md", "Ways of searching", command, text, encoder_runs_on=encoder.engine
+        )
+        path = Path(__file__).parent / "results" / "search-modes.json"
+        measured = [[of.as_dict() for of in (row.dense, row.lexical, row.hybrid)] for row in rows]
+        path.write_text(json.dumps(measured, indent=1, ensure_ascii=False) + "\n", "utf-8")
+
+
+def _measure(folder: Path, encoder: "Encoder", cache: Path) -> Row:
+    dataset = load_beir(folder, "dev" if folder.name in ONLY_DEV else "test")
+    first = DatasetRankings(dataset, encoder)
+    embeddings = _embeddings(cache / encoder.spec.fingerprint[:16] / f"{folder.name}.npy", first)
+    rankings = DatasetRankings(dataset, encoder, embeddings=embeddings)
+    ranks = Fusion(method=FusionMethod.RRF, dense_share=0.5)
+    by_ranks = DatasetRankings(dataset, encoder, embeddings=embeddings, fusion=ranks)
+    return Row(
+        dense=score_rankings(rankings, Mode.DENSE),
+        lexical=score_rankings(rankings, Mode.LEXICAL),
+        hybrid=score_rankings(rankings, Mode.HYBRID),
+        rrf=score_rankings(by_ranks, Mode.HYBRID),
+    )
+
+
+def _embeddings(path: Path, rankings: DatasetRankings) -> NDArray[np.float32]:
+    if not path.is_file():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        np.save(path, rankings.encoder.encode_documents(rankings.texts))
+    return np.asarray(np.load(path, allow_pickle=False))
+
+
+def _table(rows: list[Row], folder: Path) -> str:
+    minilm, bm25 = _references(folder)
+    lines = [
+        "| set | documents | queries | dense | reference | lexical | reference | hybrid | "
+        "hybrid − better leg | p | by ranks |",
+        "|---|" + "---:|" * 10,
+    ]
+    for row in rows:
+        name = row.dense.name if row.dense.split == "test" else f"{row.dense.name} (dev)"
+        key = (row.dense.name, row.dense.split)
+        found = compare(_better(row), row.hybrid)[METRIC]
+        lines.append(
+            f"| {name} | {row.dense.documents} | {len(row.dense.qrels)} | {_figure(row.dense)} "
+            f"| {minilm.get(key, '')} | {_figure(row.lexical)} | {bm25.get(key, '')} "
+            f"| {_figure(row.hybrid)} | {found['difference']:+.3f} | {found['p']:.3f} "
+            f"| {_mean(row.rrf):.3f} |"
+        )
+    return "\n".join(lines)
+
+
+def _mean(evaluation: Evaluation) -> float:
+    return float(evaluation.as_dict()[METRIC])
+
+
+def _figure(evaluation: Evaluation) -> str:
+    """The mean with its 95 % bootstrap interval."""
+    found = evaluation.as_dict()
+    low, high = found["intervals"][METRIC]
+    return f"{found[METRIC]:.3f} ({low:.3f}–{high:.3f})"
+
+
+def _better(row: Row) -> Evaluation:
+    return max(row.dense, row.lexical, key=_mean)
+
+
+def _summary(rows: list[Row]) -> str:
+    near: list[float] = []
+    far: list[float] = []
+    for row in rows:
+        low, high = sorted((_mean(row.dense), _mean(row.lexical)))
+        (near if low >= COMPARABLE * high else far).append(_mean(row.hybrid) - high)
+    above = sum(difference > 0 for difference in near)
+    lines = [
+        f"Where the weaker leg has at least {COMPARABLE:.0%} of the better one, hybrid is above "
+        f"both on {above} of {len(near)} sets."
+    ]
+    if far:
+        lines.append(f"Elsewhere the worst difference to the better leg is {min(far):+.4f}.")
+    return " ".join(lines)
+
+
+def _references(
+    folder: Path,
+) -> tuple[dict[tuple[str, str], str], dict[tuple[str, str], str]]:
+    """nDCG@10 by set and split, of the same model elsewhere and of a plain BM25."""
+    minilm = {}
+    for row in _rows(folder / "reference_minilm.tsv"):
+        name, _, split = row[0].partition(" ")
+        if row[1] == "nDCG@10":
+            minilm[name, split] = row[2]
+    return minilm, {(row[0], row[1]): row[4] for row in _rows(folder / "reference_bm25.tsv")}
+
+
+def _rows(path: Path) -> list[list[str]]:
+    with path.open(encoding="utf-8", newline="") as file:
+        return list(csv.reader(file, delimiter="\t"))[1:]
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,112 @@
+"""The rankings of a judged collection by each way of searching; knows no metric."""
+
+from collections.abc import Callable
+from functools import cached_property
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from data import BeirDataset
+from indexing.fusion import FUSED_DEPTH, Fusion
+from indexing.hits import Mode
+from indexing.lexical import LexicalIndex, LexicalWriter
+from indexing.stores import make_store
+from indexing.stores.base import NO_ID
+
+if TYPE_CHECKING:
+    from encoder import Encoder
+
+Progress = Callable[[int, int], None]
+Ranking = dict[int, float]
+"""Position of a document → its score, best first."""
+
+
+class DatasetRankings:
+    """The rankings of a judged split by each mode; each leg is computed once.
+
+    A document is one embedding of title + space + text, cut where the encoder ends, never split.
+    """
+
+    def __init__(
+        self,
+        dataset: BeirDataset,
+        encoder: "Encoder",
+        *,
+        store: str = "exact",
+        index_type: str = "flat",
+        task: str | None = None,
+        embeddings: NDArray[np.float32] | None = None,
+        fusion: Fusion | None = None,
+        progress: Progress | None = None,
+    ) -> None:
+        """Take what is needed; nothing is computed yet.
+
+        Args:
+            dataset: The judged split.
+            encoder: What embeds queries and documents.
+            store: The store that searches.
+            index_type: Its kind.
+            task: The encoder's task, for its instructions.
+            embeddings: The documents' embeddings in the corpus's order, if they are known.
+            fusion: How hybrid joins the legs.
+            progress: Called as documents are encoded.
+        """
+        self.dataset = dataset
+        self.encoder = encoder
+        self._store, self._index_type = store, index_type
+        self._task = task
+        self._embeddings = embeddings
+        self._fusion = fusion or Fusion()
+        self._progress = progress
+        self._queries = list(dataset.queries.values())
+        self._depth = FUSED_DEPTH + 1  # one more, for a query's own document
+
+    @property
+    def texts(self) -> list[str]:
+        """What is embedded and searched for each document."""
+        return [f"{d.title} {d.text}".strip() for d in self.dataset.corpus.values()]
+
+    def rankings(self, mode: Mode) -> list[Ranking]:
+        """For each query its documents, at least `FUSED_DEPTH` where so many are found."""
+        if mode is Mode.HYBRID:
+            return self.fused(self._fusion)
+        return self._dense if mode is Mode.DENSE else self._lexical
+
+    def fused(self, fusion: Fusion) -> list[Ranking]:
+        """The rankings of hybrid search with a given fusion."""
+        legs = zip(self._dense, self._lexical, self._unknown_shares, strict=True)
+        return [dict(fusion.fuse(*of_query)) for of_query in legs]
+
+    @cached_property
+    def _unknown_shares(self) -> list[float]:
+        return [self.encoder.unknown_share(query) for query in self._queries]
+
+    @cached_property
+    def _dense(self) -> list[Ranking]:
+        rows = self._embeddings
+        if rows is None:
+            rows = self.encoder.encode_documents(
+                self.texts, task=self._task, progress=self._progress
+            )
+        index = make_store(self._store, self.encoder.dim, index_type=self._index_type)
+        index.add(np.arange(len(rows)), rows)
+        found = index.search(
+            self.encoder.encode_queries(self._queries, task=self._task), self._depth
+        )
+        return [
+            {id_: score for id_, score in zip(ids, scores, strict=True) if id_ != NO_ID}
+            for ids, scores in zip(found.ids.tolist(), found.scores.tolist(), strict=True)
+        ]
+
+    @cached_property
+    def _lexical(self) -> list[Ranking]:
+        with TemporaryDirectory() as folder:
+            writer = LexicalWriter(Path(folder))
+            writer.add(enumerate(self.texts))
+            writer.close()
+            index = LexicalIndex(Path(folder))
+            found = (index.search(query, self._depth) for query in self._queries)
+            return [dict(zip(ids.tolist(), scores.tolist(), strict=True)) for scores, ids in found]

@@ -1,0 +1,268 @@
+"""What scores mean: probabilities, percentiles, thresholds, and how an index gets them."""
+
+import hashlib
+import json
+
+import numpy as np
+import pytest
+
+from data import GoldenQuestion
+from indexing import build_index, open_index
+from indexing.calibrating import calibrate_index, synthetic_questions
+from indexing.calibration import (
+    NAME,
+    Evidence,
+    ModeCalibration,
+    fit,
+    read_calibration,
+    read_sections,
+    write_section,
+)
+
+rng = np.random.default_rng(3)
+
+
+def evidence(features, labels, unrelated=((0.0,),), without=((0.0,),)):
+    return Evidence(
+        features=np.array(features, float).reshape(len(labels), -1),
+        is_right=np.array(labels, bool),
+        unrelated=np.array(unrelated, float),
+        without=np.array(without, float),
+    )
+
+
+def test_the_weights_are_those_of_a_ridge_regression():
+    from scipy.optimize import minimize
+
+    features = rng.normal(size=(400, 2))
+    labels = rng.random(400) < 1 / (1 + np.exp(-(features @ [2.0, -1.0] - 0.5)))
+
+    def loss(weights):
+        odds = weights[0] + features @ weights[1:]
+        fits = np.logaddexp(0, odds) - labels * odds
+        return fits.sum() + 0.005 * (weights[1:] ** 2).sum() + 0.5e-6 * (weights**2).sum()
+
+    want = minimize(loss, np.zeros(3), method="BFGS", options={"gtol": 1e-8}).x
+    got = fit([evidence(features, labels, [[0.0, 0.0]], [[0.0, 0.0]])]).weights
+
+    np.testing.assert_allclose(got, want, atol=1e-4)
+
+
+def test_relevance_is_the_probability_by_value():
+    mode = ModeCalibration(weights=(-1.0, 2.0), unrelated=(0.0,) * 54, unanswerable=(0.5,))
+
+    got = mode.relevance(np.array([[0.0], [0.5], [2.0]]))
+
+    np.testing.assert_allclose(got, [1 / (1 + np.e), 0.5, 1 / (1 + np.exp(-3))])
+
+
+def test_better_than_is_the_share_of_unrelated_text_below():
+    unrelated = [[value] for value in np.linspace(0, 1, 1001)]
+    mode = fit([evidence([0.0, 1.0], [False, True], unrelated)])
+
+    got = mode.better_than(np.array([[-1.0], [0.0], [0.25], [0.5], [0.995], [1.0], [2.0]]))
+
+    np.testing.assert_allclose(got, [0, 0, 0.25, 0.5, 0.995, 1, 1], atol=2e-3)
+
+
+def test_a_score_above_equal_unrelated_ones_is_better_than_all_of_them():
+    mode = fit([evidence([0.0, 1.0], [False, True], [[0.0]] * 50)])
+
+    assert mode.better_than(np.array([[0.1]]))[0] == 1.0
+
+
+@pytest.mark.parametrize(
+    ("rate", "want"), [(0.1, 0.89), (0.5, 0.49), (0.01, 0.98), (0.001, 1.0), (0.99, 0.0)]
+)
+def test_the_threshold_is_the_conformal_quantile(rate, want):
+    best = tuple(n / 100 for n in range(99))  # 0.00 … 0.98: (99 + 1) · 0.9 = the 90th is 0.89
+    mode = ModeCalibration(weights=(0.0, 1.0), unrelated=(), unanswerable=best)
+
+    assert mode.threshold(rate) == pytest.approx(want)
+
+
+@pytest.mark.parametrize("rate", [0.05, 0.1, 0.2])
+def test_the_stated_false_answer_rate_is_the_observed_one(rate):
+    def question():
+        features = [rng.normal(1.5), *rng.normal(size=4)]
+        return evidence(features, [True] + [False] * 4, without=rng.normal(size=(5, 1)))
+
+    def questions(count):
+        return [question() for _ in range(count)]
+
+    mode = fit(questions(1500))
+    best = [mode.relevance(item.without).max() for item in questions(4000)]
+
+    assert np.mean(np.array(best) > mode.threshold(rate)) == pytest.approx(rate, abs=0.02)
+
+
+@pytest.mark.parametrize("rate", [0.0, 1.0, -1.0, float("nan")])
+def test_a_rate_out_of_range_is_refused(rate):
+    mode = ModeCalibration(weights=(0.0, 1.0), unrelated=(), unanswerable=(0.5,))
+
+    with pytest.raises(ValueError, match="false_answer_rate must be between 0 and 1"):
+        mode.threshold(rate)
+
+
+def test_without_right_hits_there_is_nothing_to_learn():
+    with pytest.raises(ValueError, match="No question found a right hit"):
+        fit([evidence([0.0, 1.0], [False, False])])
+
+
+def test_where_all_hits_are_right_random_texts_stand_for_wrong_ones():
+    mode = fit([evidence([0.8, 0.9], [True, True], [[0.0]] * 5)])
+
+    assert mode.relevance(np.array([[0.9], [0.0]])) == pytest.approx([1, 0], abs=0.15)
+    with pytest.raises(ValueError, match="no text beside the right hits"):
+        fit([evidence([0.8], [True], np.empty((0, 1)))])
+
+
+def test_other_sections_of_the_file_are_kept(tmp_path):
+    write_section(tmp_path, "fusion", {"weight": 0.3})
+    linked = tmp_path / "published.json"
+    linked.hardlink_to(tmp_path / NAME)
+
+    write_section(
+        tmp_path, "relevance", {"modes": {}, "source": "golden", "questions": 1, "chunks": 2}
+    )
+
+    assert set(read_sections(tmp_path)) == {"fusion", "relevance"}
+    assert json.loads(linked.read_text()) == {"fusion": {"weight": 0.3}}
+    assert read_calibration(tmp_path).source == "golden"
+    assert read_calibration(tmp_path / "none") is None
+
+
+# In an index
+
+TOPICS = [
+    f"{a}{b}"
+    for a in ("pass", "train", "tax", "cat", "rent")
+    for b in ("alpha", "beta", "gamma", "delta")
+]
+
+
+def line(number):
+    topic = TOPICS[number % len(TOPICS)]
+    words = " ".join(f"{topic}{(number * 7 + n) % 50}" for n in range(12))
+    return json.dumps(
+        {"id": f"d{number}", "text": f"About {topic} number{number} it says {words}."}
+    )
+
+
+@pytest.fixture(scope="module")
+def kb(tmp_path_factory, make_word_encoder):
+    folder = tmp_path_factory.mktemp("calibrated") / "kb"
+    build_index(["-"], folder, encoder=make_word_encoder(), lines=[line(n) for n in range(150)])
+    return folder
+
+
+def test_a_build_calibrates_what_is_large_enough(kb, make_word_encoder):
+    index = open_index(kb, encoder=make_word_encoder())
+
+    found = index.generation.calibration
+    assert (found.source, found.chunks) == ("synthetic", 150)
+    for mode in ("dense", "lexical", "hybrid"):
+        hits = index.search(json.loads(line(5))["text"], 20, mode=mode)
+        values = [hit.relevance for hit in hits]
+        assert all(0 <= value <= 1 for value in values)
+        assert all(0 <= hit.better_than <= 1 for hit in hits)
+        assert hits[0].document == "d5"
+        assert hits[0].relevance == max(values)
+        assert hits[0].better_than > 0.9
+        assert hits[0].score == hits[0].scores.last  # the raw one stays
+
+
+def test_a_small_index_has_no_relevance(tmp_path, word_encoder):
+    build_index(["-"], tmp_path / "kb", encoder=word_encoder, lines=[line(n) for n in range(20)])
+    index = open_index(tmp_path / "kb", encoder=word_encoder)
+
+    assert index.generation.calibration is None
+    assert [hit.relevance for hit in index.search("number5", 3)] == [None] * 3
+
+
+def test_synthetic_questions_are_about_their_chunk(kb, make_word_encoder):
+    generation = open_index(kb, encoder=make_word_encoder()).generation
+
+    made = synthetic_questions(generation, 30)
+
+    assert len(made) == 30
+    for question in made:
+        (document,) = question.documents
+        (chunk,) = generation.chunks_of(document)
+        assert question.is_answered_by(chunk)
+        assert set(question.text.split()) <= set(chunk.text.replace(".", "").split())
+
+
+def test_golden_questions_take_the_place_of_synthetic_ones_and_stay(tmp_path, word_encoder):
+    folder, lines = tmp_path / "kb", [line(n) for n in range(110)]
+    build_index(["-"], folder, encoder=word_encoder, lines=lines)
+    first = open_index(folder, encoder=word_encoder).generation
+    before = {p: hashlib.sha256(p.read_bytes()).hexdigest() for p in first.folder.rglob("*.*")}
+    golden = [GoldenQuestion(question=f"what is number{n}", document=f"d{n}") for n in range(40)]
+
+    made = calibrate_index(folder, word_encoder, golden)
+
+    index = open_index(folder, encoder=word_encoder)
+    assert index.generation.calibration == made
+    assert (made.source, made.questions) == ("golden", 40)
+    assert index.generation.manifest.generation == first.manifest.generation + 1
+    assert {p: hashlib.sha256(p.read_bytes()).hexdigest() for p in before} == before
+    build_index(
+        ["-"], folder, encoder=word_encoder, lines=lines + [line(n) for n in range(110, 190)]
+    )
+    assert open_index(folder, encoder=word_encoder).generation.calibration == made
+
+
+def test_a_synthetic_calibration_is_made_anew_when_the_index_has_grown(tmp_path, word_encoder):
+    def chunks(count):
+        lines = [line(n) for n in range(count)]
+        build_index(["-"], tmp_path / "kb", encoder=word_encoder, lines=lines)
+        return open_index(tmp_path / "kb", encoder=word_encoder).generation.calibration.chunks
+
+    assert [chunks(n) for n in (100, 115, 140)] == [100, 100, 140]
+
+
+def test_too_few_questions_are_refused(kb, word_encoder):
+    golden = [GoldenQuestion(question="what", document="d1")]
+
+    with pytest.raises(ValueError, match="needs at least 20 questions, got 1"):
+        calibrate_index(kb, word_encoder, golden)
+
+
+# Answers
+
+
+def test_a_question_without_an_answer_is_refused_by_the_threshold(kb, make_word_encoder):
+    index = open_index(kb, encoder=make_word_encoder())
+    question = json.loads(line(5))["text"]
+
+    found = index.answer(question)
+    refused = index.answer("entirely other matters altogether")
+
+    assert found.is_found
+    assert found.relevance > found.threshold
+    best = found.sentences[0]
+    assert (best.document, best.text) == ("d5", index.generation.text("d5")[best.start : best.end])
+    assert not refused.is_found
+    assert refused.relevance <= refused.threshold
+    assert refused.sentences == ()
+
+
+def test_the_chosen_rate_moves_the_threshold(kb, make_word_encoder):
+    index = open_index(kb, encoder=make_word_encoder())
+
+    strict, loose = (index.answer("what is it", false_answer_rate=rate) for rate in (0.02, 0.9))
+
+    assert strict.threshold > loose.threshold
+    with pytest.raises(ValueError, match="false_answer_rate must be between 0 and 1"):
+        index.answer("what is it", false_answer_rate=0)
+
+
+def test_an_index_without_a_calibration_answers_always(tmp_path, word_encoder):
+    build_index(["-"], tmp_path / "kb", encoder=word_encoder, lines=[line(n) for n in range(20)])
+    index = open_index(tmp_path / "kb", encoder=word_encoder)
+
+    answer = index.answer("what says number5")
+
+    assert (answer.relevance, answer.threshold) == (None, None)
+    assert answer.is_found
