@@ -83,7 +83,7 @@ def test_show_gives_one_json_object_with_guesses(call, save_random_model, tmp_pa
 @pytest.mark.parametrize(
     ("model", "note"),
     [
-        ("hkunlp/instructor-xl", "Angler does not run it yet: it is a T5 encoder that pools"),
+        ("jinaai/jina-embeddings-v3", "Angler does not run it yet: it wants one of several LoRA"),
         ("BAAI/bge-large-zh", "The model is not on this machine; these are the registry's facts."),
         ("AI-ModelScope/bge-large-zh", "The model is not on this machine"),
     ],
