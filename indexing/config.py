@@ -34,6 +34,8 @@ class BuildConfig:
     """Most tokens of a chunk with its header."""
     overlap_tokens: int | None = None
     """Most tokens that a chunk repeats of the one before."""
+    depth: int = 0
+    """Links followed from a web address within its site; 0 reads that page alone."""
     device: str = "auto"
     """`auto`, `cpu` or `cuda`."""
     strict: bool = False

@@ -208,7 +208,7 @@ class _Build:
         )
 
     def run(self, lines: Iterable[str]) -> BuildReport:
-        scan = scan_sources(self._sources, lines)
+        scan = scan_sources(self._sources, lines, depth=self._config.depth)
         changes = find_changes(self._sources, scan, self._held, self._config)
         self._note_plan(changes)
         report = self._report

@@ -340,11 +340,34 @@ def test_two_sources_of_one_name_are_refused(tmp_path, call):
     assert "both called 'docs'" in one_sentence(err)
 
 
-def test_a_url_is_refused_until_it_can_be_read(tmp_path, call):
-    code, _, err = call("build", "https://example.com/a", "--index", tmp_path / "kb")
+def test_a_page_is_indexed_from_its_address_and_updated(tmp_path, call):
+    from tests.data.test_site import page, served
+
+    pages = {
+        "/": page("Passwords", "/fees"),
+        "/fees": page("Fees", text="Fees are due in May. " * 20),
+    }
+    index = tmp_path / "kb"
+    with served(pages) as (base, _):
+        first = json.loads(call("build", f"{base}/", "--depth", 1, "--index", index, "--json")[1])
+        again = json.loads(call("build", f"{base}/", "--depth", 1, "--index", index, "--json")[1])
+        pages["/fees"] = (500, {}, "")
+        broken = json.loads(call("build", f"{base}/", "--depth", 1, "--index", index, "--json")[1])
+        hits = json.loads(call("search", "when are fees due", "--index", index, "--json")[1])[
+            "hits"
+        ]
+
+    assert (first["added"], again["added"], again["skipped"]) == (2, 0, 2)
+    assert (broken["documents"], broken["deleted"]) == (2, 0)
+    assert "earlier version stays" in broken["failed"][0]["reason"]
+    assert hits[0]["document"] == f"{base}/fees"
+
+
+def test_what_is_no_web_address_is_a_wrong_call(tmp_path, call):
+    code, _, err = call("build", "ftp://example.com/a", "--index", tmp_path / "kb")
 
     assert code == 2
-    assert "URLs cannot be read yet" in one_sentence(err)
+    assert "no web address" in one_sentence(err)
 
 
 def test_a_folder_with_other_files_is_not_made_an_index(docs, call):
