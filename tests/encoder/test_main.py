@@ -210,7 +210,11 @@ def test_selftest_passes_and_says_so(call, model_folder):
         (["encode", "-", "--out", "x", "--dim", "0"], 1, "error: dim must be between 1 and 384"),
         (["selftest", "--device", "gpu"], 1, "error: Unknown device 'gpu'."),
         (["selftest", "--backend", "onnx"], 1, "error: Unknown backend 'onnx'."),
-        (["selftest", "GritLM-7B"], 1, "error: Angler does not run GritLM/GritLM-7B yet"),
+        (
+            ["selftest", "jina-embeddings-v3"],
+            1,
+            "error: Angler does not run jinaai/jina-embeddings-v3 yet",
+        ),
     ],
 )
 def test_a_wrong_call_is_one_sentence(call, monkeypatch, tmp_path, arguments, code, sentence):
