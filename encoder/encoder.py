@@ -14,7 +14,7 @@ from encoder.model_folder import ModelDescription, describe_encoder
 from encoder.registry import ModelRow, find_row, known_instructions
 from encoder.remote_model import find_remote
 from encoder.report import EncodeReport
-from encoder.running import Backend, Item, Runner, prepared_ahead
+from encoder.running import Backend, Closable, Item, Runner, prepared_ahead
 from encoder.spec import EncoderSpec
 from encoder.streaming import StreamProgress, resume_embeddings, windows, write_embeddings
 from encoder.templates import CLEANERS, PLACE, ROLES, unwrap
@@ -75,6 +75,17 @@ class Encoder:
     def engine(self) -> str:
         """What runs the model, and in which precision: `openvino bfloat16 on cpu`."""
         return self._backend.engine
+
+    def close(self) -> None:
+        """End the processes of an encoder on several devices; needless for any other."""
+        if isinstance(self._backend, Closable):
+            self._backend.close()
+
+    def __enter__(self) -> "Encoder":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
     def encode_queries(
         self, texts: Sequence[str], *, task: str | None = None, report: EncodeReport | None = None
@@ -353,7 +364,8 @@ def load_encoder(
     Args:
         model: A folder, a hub id, or None for the embedded default (all-MiniLM-L6-v2); or a model
             behind an OpenAI-compatible service: `openai:MODEL` or `http://HOST:PORT/v1#MODEL`.
-        device: `auto` (a GPU where there is one), `cpu`, `cuda`, `cuda:1`, …
+        device: `auto` (a GPU where there is one), `cpu`, `cuda`, `cuda:1`, …; several, as in
+            `cuda:0,cuda:1` or `cpu,cpu`, run in a process each until the encoder is closed.
         backend: The engine: `torch`, `openvino` (CPU), `remote` (the name is that of a model behind
             the service of OPENAI_BASE_URL), or `auto`, the fastest one installed.
         dtype: `float32`, `float16`, `bfloat16`, on a GPU also `int8` or `int4` (the weights, by
@@ -416,6 +428,8 @@ def load_described(
     # Weights of eight or four bits give other vectors, which must not meet in one index.
     spec = replace(found.spec, precision=dtype) if dtype in QUANTISED else found.spec
 
+    devices = [name.strip() for name in device.split(",")]
+
     @cache
     def load(backend: str, dtype: str) -> Backend:
         return load_backend(
@@ -424,12 +438,26 @@ def load_described(
             base=found.base,
             pad_id=tokenizer.pad_id,
             backend=backend,
-            device=device,
+            device=devices[0],
             dtype=dtype,
             trust_remote_code=trust_remote_code,
         )
 
-    engine = load(backend, dtype)
+    def start_pool() -> Backend:
+        from encoder.backends.pool import WorkerPool
+
+        return WorkerPool(
+            devices,
+            found.folder,
+            spec,
+            base=found.base,
+            pad_id=tokenizer.pad_id,
+            backend=backend,
+            dtype=dtype,
+            trust_remote_code=trust_remote_code,
+        )
+
+    engine = load(backend, dtype) if len(devices) == 1 else start_pool()
     is_exact = engine.engine.startswith(PRECISE) or dtype in QUANTISED
     precise = None if is_exact else partial(load, "torch", "float32")
     return Encoder(spec, tokenizer, engine, found.languages, precise)

@@ -74,6 +74,11 @@ class RemoteEncoder(Encoder):
         """The model and the address of its service."""
         return self._service.engine
 
+    def close(self) -> None:
+        """Close connections and cache; they are opened again when they are needed."""
+        self._service.close()
+        self.cache.close()
+
     def encode_tokens(
         self, texts: Sequence[str], *, role: str = "document", task: str | None = None
     ) -> list[NDArray[np.float32]]:

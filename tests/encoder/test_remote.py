@@ -410,6 +410,13 @@ def test_a_cached_encoder_goes_well_with_it(make, service):
     assert len(service.requests) == 1
 
 
+def test_a_closed_encoder_opens_again(make, service, want):
+    with make() as encoder:
+        encoder.encode_documents(["a"])
+
+    np.testing.assert_allclose(encoder.encode_documents(["a", "b"]), want(["a", "b"]), atol=1e-6)
+
+
 # What may pass
 
 
