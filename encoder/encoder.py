@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from encoder.heads import HeadEmbeddings, TokenHeads, load_heads, pooled_rows
 from encoder.model_folder import ModelDescription, describe_encoder
 from encoder.registry import ModelRow, find_row, known_instructions
 from encoder.remote_model import find_remote
@@ -42,6 +43,7 @@ class Encoder:
         backend: Backend,
         languages: tuple[str, ...] = (),
         precise: Callable[[], Backend] | None = None,
+        heads: TokenHeads | None = None,
     ) -> None:
         """Put an encoder together; `load_encoder` does it for a model.
 
@@ -51,8 +53,10 @@ class Encoder:
             backend: The engine that runs the model.
             languages: Languages that the model reads well.
             precise: Loads an engine that runs the model in float32, where `backend` does not.
+            heads: The model's heads beside its dense one.
         """
         self.spec = spec
+        self._heads = heads
         self.languages = languages
         """Languages that the model reads well, as far as the registry knows."""
         self._tokenizer = tokenizer
@@ -276,6 +280,32 @@ class Encoder:
                 arrays |= dict.fromkeys(item.positions, rows)
         return [arrays[position] for position in range(len(bare))]
 
+    def encode_heads(
+        self, texts: Sequence[str], *, role: str = "document", task: str | None = None
+    ) -> HeadEmbeddings:
+        """Embed texts by every head of bge-m3 in one run: dense, weights of words, token vectors.
+
+        Raises:
+            TypeError: As `encode_tokens`, or if the model has a dense head only.
+            ValueError, MemoryError, ArithmeticError: As `encode_queries`.
+        """
+        if self._heads is None:
+            raise TypeError(f"{self.spec.name} has a dense head only; bge-m3 has others.")
+        template = self.spec.template(role, task)
+        bare = self._bare(texts, template)
+        lexical: dict[int, dict[int, float]] = {}
+        multi: dict[int, NDArray[np.float32]] = {}
+        dense = np.empty((len(bare), self.spec.dim), dtype=np.float32)
+        report = EncodeReport()
+        for batch, found in self._runner.embed_tokens(self._parts(bare, template, report), report):
+            for item, rows in zip(batch, found, strict=True):
+                dense[item.positions] = pooled_rows(rows, self.spec)
+                weights = self._heads.lexical(rows, item.tokens.ids)
+                lexical |= dict.fromkeys(item.positions, weights)
+                multi |= dict.fromkeys(item.positions, self._heads.multi(rows))
+        places = range(len(bare))
+        return HeadEmbeddings(dense, [lexical[i] for i in places], [multi[i] for i in places])
+
     def token_spans(self, text: str) -> list[tuple[int, int]]:
         """The place of each of the text's tokens as (start, end), without special tokens."""
         return self._tokenizer.spans(text)
@@ -296,7 +326,9 @@ class Encoder:
             ValueError: If there is no such family, or a template has no place for the text.
         """
         spec = replace(self.spec, **changed_instructions(templates, self.spec))
-        return Encoder(spec, self._tokenizer, self._backend, self.languages, self._precise)
+        return Encoder(
+            spec, self._tokenizer, self._backend, self.languages, self._precise, self._heads
+        )
 
     def _bare(self, texts: Iterable[str], template: str, first: int = 0) -> list[str]:
         """The texts without an instruction that they already carry; the template puts it back."""
@@ -460,4 +492,5 @@ def load_described(
     engine = load(backend, dtype) if len(devices) == 1 else start_pool()
     is_exact = engine.engine.startswith(PRECISE) or dtype in QUANTISED
     precise = None if is_exact else partial(load, "torch", "float32")
-    return Encoder(spec, tokenizer, engine, found.languages, precise)
+    heads = load_heads(found.folder, tokenizer.marks)
+    return Encoder(spec, tokenizer, engine, found.languages, precise, heads)

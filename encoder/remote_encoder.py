@@ -62,6 +62,7 @@ class RemoteEncoder(Encoder):
         self.cache = cache
         self._service = backend
         self._spans = spans
+        self._heads = None
         self._noticed = set()
 
     @property
