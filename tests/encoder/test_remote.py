@@ -451,9 +451,9 @@ def test_what_may_pass_is_tried_again(make, service, want, fault):
 
 
 def test_a_slow_answer_is_not_waited_for_for_ever(make, service, want):
-    service.faults = [slow(1)]
+    service.faults = [slow(2)]
 
-    got = make(timeout_s=0.3).encode_documents(["a"])
+    got = make(timeout_s=1).encode_documents(["a"])
 
     np.testing.assert_allclose(got, want(["a"]), atol=1e-6)
     assert len(service.requests) == 2
@@ -467,26 +467,28 @@ def test_retry_after_is_honoured(make, service, as_date):
     make().encode_documents(["a"])
 
     first, second = service.times
-    assert 0.5 < second - first < 3
+    assert 0.5 < second - first < 10
 
 
 def test_all_threads_wait_when_one_is_told_to(make, service):
-    service.faults = [status(429, Retry_After="0.8")]
+    service.faults = [status(429, Retry_After="1.5")]
 
     make(texts_per_request=1, parallel=2).encode_documents([str(n) for n in range(6)])
 
     # What was under way goes on; nothing new begins before the time is over.
-    later = [begun for begun in service.times if begun - service.times[0] > 0.3]
-    assert len(later) >= 5
-    assert min(later) - service.times[0] > 0.75
+    later = [begun for begun in service.times if begun - service.times[0] > 1]
+    assert len(later) >= 4
+    assert min(later) - service.times[0] > 1.4
 
 
 def test_requests_keep_apart_where_a_limit_is_set(make, service):
-    make(texts_per_request=1, parallel=4, requests_per_minute=1200).encode_documents(list("abcdef"))
+    encoder = make(texts_per_request=1, parallel=4, requests_per_minute=1200)
+    start = time.monotonic()
 
-    gaps = np.diff(sorted(service.times))
-    assert len(gaps) == 5
-    assert sorted(service.times)[-1] - sorted(service.times)[0] > 0.2
+    encoder.encode_documents(list("abcdef"))
+
+    assert len(service.requests) == 6
+    assert time.monotonic() - start >= 5 * 60 / 1200
 
 
 def test_pauses_grow_and_are_not_the_same_for_all(monkeypatch):
