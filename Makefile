@@ -1,5 +1,7 @@
 # make demo   environment, handbook index, search page on http://127.0.0.1:8501 (PORT= changes it)
 # make test   environment, then everything that CI runs: format, lint, types, tests, browser tests
+# make mteb   an environment of its own with the mteb package; its tasks against our own figures (ANGLER_DATA)
+# make reproduce   every published figure, by its command (ANGLER_DATA)
 # make fix    format and mend what ruff can mend
 
 PYTHON ?= python3
@@ -9,7 +11,7 @@ BIN := $(VENV)/bin
 DEMO := .demo/handbook
 FILES := pyproject.toml constraints.txt
 
-.PHONY: demo test check fix install clean
+.PHONY: demo mteb reproduce test check fix install clean
 .DEFAULT_GOAL := demo
 
 demo: $(VENV)/.ready-app
@@ -25,6 +27,13 @@ test: $(VENV)/.ready-dev
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/python -m pytest
+
+mteb:
+	@scripts/make-environment $(PYTHON) .venv-mteb openvino,faiss,mteb
+	.venv-mteb/bin/python -m benchmarks.mteb_tasks
+
+reproduce: $(VENV)/.ready-dev
+	$(BIN)/python -m benchmarks.reproduce
 
 fix: $(VENV)/.ready-dev
 	$(BIN)/ruff check --fix .
