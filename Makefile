@@ -1,5 +1,6 @@
 # make demo   environment, handbook index, search page on http://127.0.0.1:8501 (PORT= changes it)
 # make test   environment, then everything that CI runs: format, lint, types, tests, browser tests
+# make kill-test   kill -9 at 240 random moments of the commands that write an index (minutes)
 # make fix    format and mend what ruff can mend
 
 PYTHON ?= python3
@@ -9,7 +10,7 @@ BIN := $(VENV)/bin
 DEMO := .demo/handbook
 FILES := pyproject.toml constraints.txt
 
-.PHONY: demo test check fix install clean
+.PHONY: demo test kill-test check fix install clean
 .DEFAULT_GOAL := demo
 
 demo: $(VENV)/.ready-app
@@ -25,6 +26,9 @@ test: $(VENV)/.ready-dev
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/python -m pytest
+
+kill-test: $(VENV)/.ready-dev
+	nice -n 10 $(BIN)/python -m benchmarks.kill --rounds 240
 
 fix: $(VENV)/.ready-dev
 	$(BIN)/ruff check --fix .
