@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from encoder.heads import HeadEmbeddings, TokenHeads, load_heads, pooled_rows
 from encoder.model_folder import ModelDescription, describe_encoder
 from encoder.registry import ModelRow, find_row, known_instructions
+from encoder.remote_model import find_remote
 from encoder.report import EncodeReport
 from encoder.running import Backend, Closable, Item, Runner, prepared_ahead
 from encoder.spec import EncoderSpec
@@ -324,7 +325,7 @@ class Encoder:
         Raises:
             ValueError: If there is no such family, or a template has no place for the text.
         """
-        spec = replace(self.spec, **_instructions(templates, self.spec))
+        spec = replace(self.spec, **changed_instructions(templates, self.spec))
         return Encoder(
             spec, self._tokenizer, self._backend, self.languages, self._precise, self._heads
         )
@@ -352,7 +353,8 @@ class Encoder:
         return self._tokenizer.unknown_share(text)
 
 
-def _instructions(templates: Mapping[str, str] | str, spec: EncoderSpec) -> dict[str, Any]:
+def changed_instructions(templates: Mapping[str, str] | str, spec: EncoderSpec) -> dict[str, Any]:
+    """The fields of a spec that other templates change; see `Encoder.with_templates`."""
     if not isinstance(templates, str):
         together = {**spec.templates, **templates}
         # A role with the bare text is one without an instruction: two names for one identity.
@@ -392,10 +394,12 @@ def load_encoder(
     """Load an encoder.
 
     Args:
-        model: A folder, a hub id, or None for the embedded default (all-MiniLM-L6-v2).
+        model: A folder, a hub id, or None for the embedded default (all-MiniLM-L6-v2); or a model
+            behind an OpenAI-compatible service: `openai:MODEL` or `http://HOST:PORT/v1#MODEL`.
         device: `auto` (a GPU where there is one), `cpu`, `cuda`, `cuda:1`, …; several, as in
             `cuda:0,cuda:1` or `cpu,cpu`, run in a process each until the encoder is closed.
-        backend: The engine: `torch`, `openvino` (CPU), or `auto`, the fastest one installed.
+        backend: The engine: `torch`, `openvino` (CPU), `remote` (the name is that of a model behind
+            the service of OPENAI_BASE_URL), or `auto`, the fastest one installed.
         dtype: `float32`, `float16`, `bfloat16`, on a GPU also `int8` or `int4` (the weights, by
             bitsandbytes), or `auto`: bfloat16 through OpenVINO where the processor has
             instructions for it (cosines to float32 above 0.999), else float32.
@@ -408,7 +412,10 @@ def load_encoder(
         ModelNotFoundError: If there is no such model, or no hub to ask.
         ValueError: If an argument or the model folder is wrong.
     """
-    _check_own_code(find_row(model) if model else None, trust_remote_code)
+    if remote := find_remote(model, backend):
+        model = remote.name
+    else:
+        _check_own_code(find_row(model) if model else None, trust_remote_code)
     found = describe_encoder(model, dim=dim, revision=revision, local_files_only=local_files_only)
     return load_described(
         found, device=device, backend=backend, dtype=dtype, trust_remote_code=trust_remote_code
@@ -440,6 +447,10 @@ def load_described(
     Raises:
         ValueError: If an argument or the model folder is wrong.
     """
+    if found.spec.endpoint:
+        from encoder.remote_encoder import load_remote
+
+        return load_remote(found.spec, found.languages)
     _check_own_code(found.row, trust_remote_code)
     for sentence in (*found.guesses, *found.disagreements):
         log.warning(sentence)
