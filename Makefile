@@ -2,16 +2,19 @@
 # make test   environment, then everything that CI runs: format, lint, types, tests, browser tests
 # make mteb   an environment of its own with the mteb package; its tasks against our own figures (ANGLER_DATA)
 # make reproduce   every published figure, by its command (ANGLER_DATA)
+# make kill-test  kill -9 at 240 random moments of the commands that write an index (minutes)
+# make parity other libraries' vectors beside ours, live, and recorded anew for make test
 # make fix    format and mend what ruff can mend
 
 PYTHON ?= python3
 PORT ?= 8501
 VENV := .venv
 BIN := $(VENV)/bin
+PEERS := .parity
 DEMO := .demo/handbook
 FILES := pyproject.toml constraints.txt
 
-.PHONY: demo mteb reproduce test check fix install clean
+.PHONY: demo test check fix install clean kill-test parity mteb reproduce
 .DEFAULT_GOAL := demo
 
 demo: $(VENV)/.ready-app
@@ -35,9 +38,20 @@ mteb:
 reproduce: $(VENV)/.ready-dev
 	$(BIN)/python -m benchmarks.reproduce
 
+kill-test: $(VENV)/.ready-dev
+	nice -n 10 $(BIN)/python -m benchmarks.kill --rounds 240
+
 fix: $(VENV)/.ready-dev
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+parity: $(VENV)/.ready-dev $(PEERS)/.ready
+	HF_HUB_OFFLINE=1 $(PEERS)/bin/python -m benchmarks.parity record tests/encoder/peers.json
+	$(BIN)/python -m benchmarks.parity compare tests/encoder/peers.json
+
+$(PEERS)/.ready: scripts/make-peers
+	@scripts/make-peers $(PYTHON) $(PEERS)
+	@touch $@
 
 install: $(VENV)/.ready-dev
 
@@ -50,4 +64,4 @@ $(VENV)/.ready-dev: $(FILES)
 	@touch $@ $(VENV)/.ready-app
 
 clean:
-	rm -rf $(VENV) .demo .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) $(PEERS) .demo .mypy_cache .pytest_cache .ruff_cache

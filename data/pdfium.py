@@ -28,6 +28,8 @@ _MOST_PATHS = 20_000
 """Drawings with more parts than this hold no table."""
 _TURNED = 0.2
 """Sine of the angle from which text counts as turned."""
+_UPRIGHT = 1.3
+"""Times its height that turned text may be wide: on a turned page it is wider, and level."""
 _FIRST_VISIBLE = 0x20
 _HYPHENS = (0x2, 0xAD)
 """What PDFium makes of a hyphen at the end of a line."""
@@ -254,7 +256,9 @@ class _Letters:
             size=height or box[3] - box[1],
             is_bold=weight >= _BOLD or any(name in font for name in (b"bold", b"black", b"heavy")),
             is_code=bool(flags.value & _FIXED_PITCH) or b"mono" in font or b"courier" in font,
-            is_turned=len(letters) > 1 and abs(sin(angle)) > _TURNED and width < box[3] - box[1],
+            is_turned=len(letters) > 1
+            and abs(sin(angle)) > _TURNED
+            and width < _UPRIGHT * (box[3] - box[1]),
         )
 
 

@@ -15,7 +15,12 @@ if TYPE_CHECKING:
 def _parser() -> Parser:
     parser = Parser(prog="python -m indexing.build", description="Build or update an index.")
     option = parser.add_argument
-    option("sources", metavar="SOURCE", nargs="+", help="a file, a folder, or - for JSON lines")
+    option(
+        "sources",
+        metavar="SOURCE",
+        nargs="+",
+        help="a file, a folder, an archive, a web address, or - for JSON lines",
+    )
     option("--index", metavar="DIR", required=True, help="the index's folder")
     option(
         "--encoder", metavar="M", help="folder or hub id (default: the embedded all-MiniLM-L6-v2)"
@@ -30,10 +35,17 @@ def _parser() -> Parser:
     )
     option("--chunk-tokens", metavar="N", type=int, help="most tokens of a chunk")
     option("--overlap-tokens", metavar="N", type=int, help="tokens that chunks share")
+    option("--depth", metavar="N", type=int, help="links followed from a web address (default: 0)")
     option("--device", choices=("auto", "cpu", "cuda"), help="default: auto")
     option("--config", metavar="F.toml", help="options from a file; those given here come first")
     option("--strict", action="store_true", default=None, help="publish nothing if a file fails")
     option("--allow-mass-delete", action="store_true", default=None, help="delete even over half")
+    option(
+        "--purge",
+        action="store_true",
+        default=None,
+        help="leave nothing of removed documents in older generations and caches",
+    )
     option("--json", action="store_true", help="print one JSON object")
     return parser
 

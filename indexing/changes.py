@@ -81,7 +81,9 @@ def _gone(sources: Sequence[str], scan: Scan, held: Held, config: BuildConfig) -
 
 
 def _is_hidden(id_: str, state: FileState, scan: Scan) -> bool:
-    """Whether a document may still be there, in a folder that could not be listed."""
+    """Whether a document may still be there, in a folder or site that could not be listed."""
+    if state.root in scan.hidden:
+        return True
     root = Path(state.root)
     path = root if root.name == id_ else root.parent / id_
     return any(path.is_relative_to(place) for place in scan.hidden)

@@ -34,12 +34,16 @@ class BuildConfig:
     """Most tokens of a chunk with its header."""
     overlap_tokens: int | None = None
     """Most tokens that a chunk repeats of the one before."""
+    depth: int = 0
+    """Links followed from a web address within its site; 0 reads that page alone."""
     device: str = "auto"
     """`auto`, `cpu` or `cuda`."""
     strict: bool = False
     """Publish nothing if any document cannot be read."""
     allow_mass_delete: bool = False
     """Let a run delete more than half of the index's documents."""
+    purge: bool = False
+    """Leave nothing of what was removed, in older generations and in the embedding cache."""
 
     def __post_init__(self) -> None:
         if self.update not in UPDATES:

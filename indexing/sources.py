@@ -1,11 +1,14 @@
-"""What the user points at: files, folders and piped records, each with the id of its document."""
+"""What the user points at (files, folders, archives, pages, piped records), each with an id."""
 
 import hashlib
 import json
 import os
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
+from functools import cache
+from importlib.util import find_spec
+from pathlib import Path, PurePath
+from typing import NoReturn
 
 from data import (
     SUFFIXES,
@@ -15,6 +18,10 @@ from data import (
     load_records,
     readable_name,
 )
+from data.fetching import normal_url
+from data.loaders import document_of, format_of
+from data.loaders.archives import Member, is_archive, list_members, read_member
+from data.site import Page, SiteLimits, read_site
 from indexing.errors import BuildFailedError, UsageError
 
 PIPE = "-"
@@ -61,9 +68,9 @@ def check_sources(sources: Sequence[str]) -> None:
         raise UsageError("No SOURCE given. Give files, folders, or - for JSON lines.")
     names: dict[str, str] = {}
     for source in sources:
-        if "://" in source:
-            raise UsageError(f"URLs cannot be read yet, got {source}. Save the page as a file.")
-        if source != PIPE and not Path(source).exists():
+        if is_url(source):
+            _check_url(source)
+        elif source != PIPE and not Path(source).exists():
             raise UsageError(f"No such file or folder: {source}. Check the path.")
         name = root_name(source)
         if name in names:
@@ -74,28 +81,47 @@ def check_sources(sources: Sequence[str]) -> None:
         names[name] = source
 
 
+def is_url(source: str) -> bool:
+    """Whether a SOURCE is a web address."""
+    return "://" in source
+
+
+def _check_url(source: str) -> None:
+    try:
+        normal_url(source)
+    except ValueError as error:
+        raise UsageError(str(error)) from error
+
+
 def root_name(source: str) -> str:
     """The name that documents of a source carry in their ids."""
+    if is_url(source):
+        return normal_url(source)
     return PIPE if source == PIPE else Path(source).resolve().name
 
 
 def root_key(source: str) -> str:
     """What tells one source from another between runs."""
+    if is_url(source):
+        return normal_url(source)
     return PIPE if source == PIPE else readable_name(str(Path(source).resolve()))
 
 
-def scan_sources(sources: Sequence[str], lines: Iterable[str] = ()) -> Scan:
-    """List what the sources hold, without reading files.
+def scan_sources(sources: Sequence[str], lines: Iterable[str] = (), *, depth: int = 0) -> Scan:
+    """List what the sources hold, without reading files; web pages are read.
 
     Args:
-        sources: Files, folders, or `-`.
+        sources: Files, folders, archives, web addresses, or `-`.
         lines: JSON lines for `-`.
+        depth: Links followed from a web address.
     """
     scan = Scan()
     for source in sources:
         before = len(scan.items) + len(scan.failures)
         if source == PIPE:
             _scan_records(lines, scan)
+        elif is_url(source):
+            _scan_site(source, scan, depth)
         elif Path(source).is_dir():
             _scan_folder(Path(source).resolve(), scan)
         else:
@@ -126,8 +152,19 @@ def _scan_folder(root: Path, scan: Scan) -> None:
         subfolders[:] = sorted(name for name in subfolders if not name.startswith("."))
         for name in sorted(files):
             path = Path(folder) / name
-            if not name.startswith(".") and path.suffix.lower() in SUFFIXES:
+            if not name.startswith(".") and (_is_read(name) or is_archive(name)):
                 _add_file(path, root, scan)
+
+
+def _is_read(name: str) -> bool:
+    """Whether a file of a folder is a document; pictures are where their text can be read."""
+    format_ = SUFFIXES.get(PurePath(name).suffix.lower())
+    return format_ is not None and (format_.name != "pictures" or _reads_pictures())
+
+
+@cache
+def _reads_pictures() -> bool:
+    return find_spec("rapidocr") is not None
 
 
 def _add_file(path: Path, root: Path, scan: Scan) -> None:
@@ -138,6 +175,9 @@ def _add_file(path: Path, root: Path, scan: Scan) -> None:
     except OSError as error:
         scan.failures.append(Failure(source, f"The file cannot be read: {error.strerror}."))
         scan.hidden.append(source)
+        return
+    if is_archive(path.name):
+        _add_archive(path, root, id_, status.st_mtime_ns, scan)
         return
     scan.items.append(
         Item(
@@ -152,6 +192,60 @@ def _add_file(path: Path, root: Path, scan: Scan) -> None:
     )
 
 
+def _add_archive(path: Path, root: Path, id_: str, mtime_ns: int, scan: Scan) -> None:
+    source = readable_name(str(path))
+    try:
+        members = list_members(path)
+    except UnreadableDocumentError as error:
+        scan.failures.append(Failure(source, str(error)))
+        scan.hidden.append(source)
+        return
+    for member in members:
+        if member.problem:
+            scan.failures.append(Failure(f"{source}/{member.path}", member.problem))
+        elif _is_read(member.path):
+            scan.items.append(_member_item(path, root, id_, mtime_ns, member))
+    if not any(member.problem or _is_read(member.path) for member in members):
+        names = f" ({members[0].path}, ...)" if members else ""
+        scan.failures.append(Failure(source, f"The archive holds no file that is read{names}."))
+
+
+def _member_item(path: Path, root: Path, id_: str, mtime_ns: int, member: Member) -> Item:
+    id_, source = f"{id_}/{member.path}", f"{readable_name(str(path))}/{member.path}"
+
+    def load() -> Document:
+        format_, stem = format_of(member.path), PurePath(member.path).stem
+        return document_of(read_member(path, member), format_, id=id_, stem=stem, source=source)
+
+    return Item(
+        id=id_,
+        root=readable_name(str(root)),
+        source=source,
+        size=member.size,
+        mtime_ns=mtime_ns,
+        digest=lambda: hashlib.sha256(read_member(path, member)).hexdigest(),
+        load=load,
+    )
+
+
+def _scan_site(source: str, scan: Scan, depth: int) -> None:
+    root = root_key(source)
+    for page in read_site(source, limits=SiteLimits(depth=depth)):
+        if page.document is not None:
+            scan.items.append(_described_item(page.document, root))
+        elif not page.is_gone or page.url == root:
+            scan.items.append(_unread_item(page, root))
+            # What it leads to is not known, so nothing of the site may be taken for gone.
+            scan.hidden.append(root)
+
+
+def _unread_item(page: Page, root: str) -> Item:
+    def fail() -> NoReturn:
+        raise UnreadableDocumentError(page.reason)
+
+    return Item(id=page.url, root=root, source=page.url, size=0, mtime_ns=0, digest=fail, load=fail)
+
+
 def _digest_of_file(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
@@ -159,19 +253,20 @@ def _digest_of_file(path: Path) -> str:
 
 def _scan_records(lines: Iterable[str], scan: Scan) -> None:
     try:
-        scan.items += [_record_item(document) for document in load_records(lines)]
+        scan.items += [_described_item(document, PIPE) for document in load_records(lines)]
     except UnreadableDocumentError as error:
         # Going on without a line would delete its document from the index.
         raise BuildFailedError(f"Standard input: {error} Nothing was changed.") from error
 
 
-def _record_item(document: Document) -> Item:
+def _described_item(document: Document, root: str) -> Item:
+    """A document that is read already."""
     content = json.dumps([document.title, document.text, dict(document.metadata)], sort_keys=True)
     digest = hashlib.sha256(content.encode()).hexdigest()
     return Item(
         id=document.id,
-        root=PIPE,
-        source=document.id,
+        root=root,
+        source=document.source,
         size=len(content),
         mtime_ns=0,
         digest=lambda: digest,

@@ -3,12 +3,14 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from data.loaders.lines import Line, join, to_lines
+from data.loaders.lines import Line, Run, join, to_lines
 from data.pdfium import Rule, Word
 
 _SNAP = 3.0
 """Points within which lines count as touching, or as one."""
 _LEAST_LENGTH = 6.0
+_MOST_RULES = 1500
+"""A page with more lines than this shows a drawing."""
 _FORM_LINES = 3
 _SHARED_ROWS = 3
 """Columns that must agree on more rows than lines are drawn for."""
@@ -25,6 +27,8 @@ class Grid:
     x1: float
     bottom: float
     rows: list[list[str]]
+    words: list[Word]
+    """In the order of the rows."""
 
 
 def find_grids(words: Sequence[Word], rules: Iterable[Rule]) -> tuple[list[Grid], list[Word]]:
@@ -35,13 +39,19 @@ def find_grids(words: Sequence[Word], rules: Iterable[Rule]) -> tuple[list[Grid]
     """
     grids: list[Grid] = []
     rest = list(words)
-    for frame in map(_Frame, _connected([rule for rule in rules if _length(rule) > _LEAST_LENGTH])):
+    long = [rule for rule in rules if _length(rule) > _LEAST_LENGTH]
+    if len(long) > _MOST_RULES:
+        return grids, rest
+    for frame in map(_Frame, _connected(long)):
         inside = [word for word in rest if frame.holds(word)]
         cells = frame.cells(inside)
         rows = [[_Cell(cell) for cell in row] for row in cells]
-        texts = [texts for row in rows for texts in _texts(row)]
+        told = [runs for row in rows for runs in _rows(row)]
+        texts = [[join(run.text for run in runs) for runs in row] for row in told]
         if _is_table(texts) and not any(cell.is_form for row in rows for cell in row):
-            grids.append(Grid(frame.xs[0], frame.ys[0], frame.xs[-1], frame.ys[-1], texts))
+            order = [word for row in told for runs in row for run in runs for word in run.words]
+            place = (frame.xs[0], frame.ys[0], frame.xs[-1], frame.ys[-1])
+            grids.append(Grid(*place, texts, order))
             taken = set(map(id, inside))
             rest = [word for word in rest if id(word) not in taken]
     return grids, rest
@@ -54,28 +64,28 @@ class _Cell:
         self.lines = to_lines(words)
 
     @property
-    def text(self) -> str:
-        return join(run.text for line in self.lines for run in line.runs)
-
-    @property
     def is_form(self) -> bool:
         """Whether several lines have gaps: a box around other things, not a cell."""
         return sum(len(line.runs) > 1 for line in self.lines) >= _FORM_LINES
 
 
-def _texts(row: Sequence[_Cell]) -> list[list[str]]:
-    """A framed row's texts: several rows where most cells have as many lines, at equal heights."""
+def _rows(row: Sequence[_Cell]) -> list[list[list[Run]]]:
+    """A framed row's cells: several rows where most cells have as many lines, at equal heights."""
     filled = [cell.lines for cell in row if cell.lines]
     most = max(map(len, filled), default=0)
     full = [lines for lines in filled if len(lines) == most]
     if most < 2 or len(full) < max(_SHARED_ROWS, 0.6 * len(filled)):
-        return [[cell.text for cell in row]]
-    return [[join(_level_with(line, cell.lines)) for cell in row] for line in full[0]]
+        return [[[run for line in cell.lines for run in line.runs] for cell in row]]
+    rows: list[list[list[Run]]] = [[[] for _ in row] for _ in full[0]]
+    for column, cell in enumerate(row):
+        for line in cell.lines:
+            rows[_nearest(line, full[0])][column] += line.runs
+    return rows
 
 
-def _level_with(line: Line, lines: Sequence[Line]) -> list[str]:
-    middle = (line.top + line.bottom) / 2
-    return [run.text for one in lines if one.top <= middle <= one.bottom for run in one.runs]
+def _nearest(line: Line, lines: Sequence[Line]) -> int:
+    middle = line.top + line.bottom
+    return min(range(len(lines)), key=lambda at: abs(lines[at].top + lines[at].bottom - middle))
 
 
 def _length(rule: Rule) -> float:

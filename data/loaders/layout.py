@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import pairwise
 from statistics import median
+from typing import NamedTuple
 
 from data.loaders.grids import Grid, find_grids
 from data.loaders.lines import MARK, WIDE, Line, Run, join, lines_of, runs_of, touch
@@ -35,7 +36,20 @@ _HYPHENATED = re.compile(r"[a-z]-$")
 """A word cut at a line's end."""
 
 
+class Block(NamedTuple):
+    """A paragraph, heading, table or piece of code."""
+
+    text: str
+    words: list[Word]
+    """In the order in which they stand in the text."""
+
+
 def page_text(words: Sequence[Word], rules: Sequence[Rule] = ()) -> str:
+    """The text of one page: its blocks, parted by empty lines; see `page_blocks`."""
+    return "\n\n".join(block.text for block in page_blocks(words, rules))
+
+
+def page_blocks(words: Sequence[Word], rules: Sequence[Rule] = ()) -> list[Block]:
     """Lay out one page.
 
     Args:
@@ -43,7 +57,7 @@ def page_text(words: Sequence[Word], rules: Sequence[Rule] = ()) -> str:
         rules: The page's ruled lines, by which tables are found.
 
     Returns:
-        Paragraphs in reading order, parted by empty lines; headings, tables and code as Markdown.
+        What the page holds, in reading order; headings, tables and code as Markdown.
     """
     level = [word for word in words if not word.is_turned]
     grids, rest = find_grids(level, rules)
@@ -51,8 +65,9 @@ def page_text(words: Sequence[Word], rules: Sequence[Rule] = ()) -> str:
         rest = [word._replace(is_code=False) for word in rest]
     body = _body_size(rest or level)
     blocks = list(_region_text([*runs_of(rest), *grids], body))
-    turned = join(word.text for word in words if word.is_turned)
-    return "\n\n".join(block for block in (*blocks, turned) if block)
+    turned = [word for word in words if word.is_turned]
+    blocks.append(Block(join(word.text for word in turned), turned))
+    return [block for block in blocks if block.text]
 
 
 def _is_mostly_code(words: Sequence[Word]) -> bool:
@@ -73,7 +88,7 @@ def _body_size(words: Sequence[Word]) -> float:
 # Columns
 
 
-def _region_text(items: Sequence[Run | Grid], body: float) -> Iterator[str]:
+def _region_text(items: Sequence[Run | Grid], body: float) -> Iterator[Block]:
     """The blocks of a region: columns one after the other, what runs over them in between."""
     gutter = _gutter(items, body)
     if gutter is None:
@@ -90,7 +105,7 @@ def _region_text(items: Sequence[Run | Grid], body: float) -> Iterator[str]:
     yield from _sides(band, gutter, body)
 
 
-def _sides(band: Sequence[Run | Grid], gutter: float, body: float) -> Iterator[str]:
+def _sides(band: Sequence[Run | Grid], gutter: float, body: float) -> Iterator[Block]:
     left = [item for item in band if item.x1 <= gutter]
     right = [item for item in band if item.x1 > gutter]
     for side in (left, right):
@@ -172,7 +187,7 @@ def _is_prose(runs: Sequence[Run]) -> bool:
 # Paragraphs and tables within a column
 
 
-def _column_text(items: Sequence[Run | Grid], body: float) -> Iterator[str]:
+def _column_text(items: Sequence[Run | Grid], body: float) -> Iterator[Block]:
     lines = lines_of(item for item in items if isinstance(item, Run))
     grids = sorted((item for item in items if isinstance(item, Grid)), key=lambda grid: grid.top)
     group: list[Line] = []
@@ -180,21 +195,29 @@ def _column_text(items: Sequence[Run | Grid], body: float) -> Iterator[str]:
         while grids and grids[0].top < line.top:
             yield from _blocks(group, body)
             group = []
-            yield markdown_table(grids.pop(0).rows)
+            yield _framed(grids.pop(0))
         group.append(line)
     yield from _blocks(group, body)
     for grid in grids:
-        yield markdown_table(grid.rows)
+        yield _framed(grid)
 
 
-def _blocks(lines: Sequence[Line], body: float) -> Iterator[str]:
+def _framed(grid: Grid) -> Block:
+    return Block(markdown_table(grid.rows), grid.words)
+
+
+def _words(lines: Sequence[Line]) -> list[Word]:
+    return [word for line in lines for run in line.runs for word in run.words]
+
+
+def _blocks(lines: Sequence[Line], body: float) -> Iterator[Block]:
     start = 0
     for first, end in _table_places(lines):
         rows = _table_rows(lines[first:end])
         if rows is None:
             continue
         yield from _paragraphs(lines[start:first], body)
-        yield markdown_table(rows)
+        yield Block(markdown_table(rows), _words(lines[first:end]))
         start = end
     yield from _paragraphs(lines[start:], body)
 
@@ -255,7 +278,7 @@ def _row(line: Line, columns: Sequence[tuple[float, float]]) -> list[str]:
     return cells
 
 
-def _paragraphs(lines: Sequence[Line], body: float) -> Iterator[str]:
+def _paragraphs(lines: Sequence[Line], body: float) -> Iterator[Block]:
     """Paragraphs, headings and code, from where lines break by themselves and where by intent."""
     if not lines:
         return
@@ -266,10 +289,10 @@ def _paragraphs(lines: Sequence[Line], body: float) -> Iterator[str]:
     group: list[Line] = []
     for line in lines:
         if group and _parts(group[-1], line, usual):
-            yield _paragraph(group, left, right, body)
+            yield Block(_paragraph(group, left, right, body), _words(group))
             group = []
         group.append(line)
-    yield _paragraph(group, left, right, body)
+    yield Block(_paragraph(group, left, right, body), _words(group))
 
 
 def _parts(above: Line, below: Line, usual: float) -> bool:
@@ -303,7 +326,7 @@ def _breaks(above: Line, below: Line, left: float, right: float) -> bool:
     return (
         room > max(needed, _RAGGED * above.size) + 0.5 * above.size
         or indented
-        or bool(MARK.fullmatch(first.text))
+        or bool(MARK.fullmatch(first.text.split()[0]))
     )
 
 

@@ -340,11 +340,34 @@ def test_two_sources_of_one_name_are_refused(tmp_path, call):
     assert "both called 'docs'" in one_sentence(err)
 
 
-def test_a_url_is_refused_until_it_can_be_read(tmp_path, call):
-    code, _, err = call("build", "https://example.com/a", "--index", tmp_path / "kb")
+def test_a_page_is_indexed_from_its_address_and_updated(tmp_path, call):
+    from tests.data.test_site import page, served
+
+    pages = {
+        "/": page("Passwords", "/fees"),
+        "/fees": page("Fees", text="Fees are due in May. " * 20),
+    }
+    index = tmp_path / "kb"
+    with served(pages) as (base, _):
+        first = json.loads(call("build", f"{base}/", "--depth", 1, "--index", index, "--json")[1])
+        again = json.loads(call("build", f"{base}/", "--depth", 1, "--index", index, "--json")[1])
+        pages["/fees"] = (500, {}, "")
+        broken = json.loads(call("build", f"{base}/", "--depth", 1, "--index", index, "--json")[1])
+        hits = json.loads(call("search", "when are fees due", "--index", index, "--json")[1])[
+            "hits"
+        ]
+
+    assert (first["added"], again["added"], again["skipped"]) == (2, 0, 2)
+    assert (broken["documents"], broken["deleted"]) == (2, 0)
+    assert "earlier version stays" in broken["failed"][0]["reason"]
+    assert hits[0]["document"] == f"{base}/fees"
+
+
+def test_what_is_no_web_address_is_a_wrong_call(tmp_path, call):
+    code, _, err = call("build", "ftp://example.com/a", "--index", tmp_path / "kb")
 
     assert code == 2
-    assert "URLs cannot be read yet" in one_sentence(err)
+    assert "no web address" in one_sentence(err)
 
 
 def test_a_folder_with_other_files_is_not_made_an_index(docs, call):
@@ -399,6 +422,35 @@ def test_a_search_for_nothing_is_refused(kb, call, arguments):
 
     assert code == 2
     assert "not empty" in one_sentence(err)
+
+
+@pytest.mark.parametrize(
+    "query",
+    ["the of and", "🙂🙂", "!?", "的了", "word " * 20_000, "x" * 100_000],
+    ids=lambda q: q[:9],
+)
+@pytest.mark.parametrize("mode", ["lexical", "hybrid"])
+def test_an_odd_query_gives_a_list_and_no_error(kb, call, query, mode):
+    arguments = ["--index", kb, "--mode", mode, "--k", "1000", "--json"]
+    code, out, err = call("search", query, *arguments)
+
+    assert (code, err) == (0, "")
+    hits = json.loads(out)["hits"]
+    assert len(hits) <= len(open_index(kb))
+    assert [hit["rank"] for hit in hits] == list(range(1, len(hits) + 1))
+
+
+def test_the_command_quotes_an_answer_before_the_hits(kb, call):
+    query = "trains and hotels"
+    code, out, _ = call("search", query, "--index", kb, "--answer", "--json")
+    answer = json.loads(out)["answer"]
+
+    assert code == 0
+    quoted = answer["sentences"][0]
+    text = open_index(kb).generation.text(quoted["document"])
+    assert text[quoted["start"] : quoted["end"]] == quoted["text"]
+    _, shown, _ = call("search", query, "--index", kb, "--answer")
+    assert shown.startswith(f"“{quoted['text']}”\n  {quoted['document']}, {quoted['start']}-")
 
 
 @pytest.mark.parametrize(

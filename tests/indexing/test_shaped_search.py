@@ -188,6 +188,41 @@ def test_hits_that_the_reranker_did_not_reach_keep_their_order_behind_the_others
     )
 
 
+def test_a_cross_encoder_is_loaded_by_its_folder_and_only_once(index, tmp_path, monkeypatch):
+    from transformers import AutoTokenizer, BertConfig, BertForSequenceClassification
+
+    import encoder
+    from encoder import describe_encoder, load_reranker
+
+    tokenizer = AutoTokenizer.from_pretrained(describe_encoder(None).folder)
+    tokenizer.save_pretrained(tmp_path)
+    config = BertConfig(
+        vocab_size=len(tokenizer), hidden_size=16, num_hidden_layers=1, num_attention_heads=2,
+        intermediate_size=16, num_labels=1, initializer_range=0.5,
+    )  # fmt: skip
+    BertForSequenceClassification(config).save_pretrained(tmp_path)
+    loaded = []
+    monkeypatch.setattr(
+        encoder, "load_reranker", lambda *a, **k: loaded.append(a) or load_reranker(*a, **k)
+    )
+
+    for _ in range(2):
+        hits = index.search(QUERY, 5, rerank=Reranking(model=str(tmp_path), depth=5, timeout_s=60))
+
+    texts = index.generation.embedded_texts([hit.chunk for hit in hits])
+    want = load_reranker(str(tmp_path)).score(QUERY, [texts[hit.chunk] for hit in hits])
+    np.testing.assert_allclose([hit.score for hit in hits], want, atol=1e-5)
+    assert sorted(want, reverse=True) == list(want)
+    assert loaded == [(str(tmp_path),)]
+
+
+def test_a_reranker_that_is_not_there_is_refused(index, tmp_path):
+    from encoder import ModelNotFoundError
+
+    with pytest.raises(ModelNotFoundError, match="nowhere"):
+        index.search(QUERY, rerank=str(tmp_path / "nowhere"))
+
+
 @pytest.mark.parametrize(
     ("choices", "message"),
     [
