@@ -1,15 +1,17 @@
 # make demo   environment, handbook index, search page on http://127.0.0.1:8501 (PORT= changes it)
 # make test   environment, then everything that CI runs: format, lint, types, tests, browser tests
+# make parity other libraries' vectors beside ours, live, and recorded anew for make test
 # make fix    format and mend what ruff can mend
 
 PYTHON ?= python3
 PORT ?= 8501
 VENV := .venv
 BIN := $(VENV)/bin
+PEERS := .parity
 DEMO := .demo/handbook
 FILES := pyproject.toml constraints.txt
 
-.PHONY: demo test check fix install clean
+.PHONY: demo test check fix install clean parity
 .DEFAULT_GOAL := demo
 
 demo: $(VENV)/.ready-app
@@ -30,6 +32,14 @@ fix: $(VENV)/.ready-dev
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
+parity: $(VENV)/.ready-dev $(PEERS)/.ready
+	HF_HUB_OFFLINE=1 $(PEERS)/bin/python -m benchmarks.parity record tests/encoder/peers.json
+	$(BIN)/python -m benchmarks.parity compare tests/encoder/peers.json
+
+$(PEERS)/.ready: scripts/make-peers
+	@scripts/make-peers $(PYTHON) $(PEERS)
+	@touch $@
+
 install: $(VENV)/.ready-dev
 
 $(VENV)/.ready-app: $(FILES)
@@ -41,4 +51,4 @@ $(VENV)/.ready-dev: $(FILES)
 	@touch $@ $(VENV)/.ready-app
 
 clean:
-	rm -rf $(VENV) .demo .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) $(PEERS) .demo .mypy_cache .pytest_cache .ruff_cache

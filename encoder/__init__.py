@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from encoder.encoder import Encoder, load_described, load_encoder
     from encoder.errors import MissingExtraError, ModelNotFoundError
+    from encoder.heads import HeadEmbeddings, mixed_scores
     from encoder.model_folder import describe_encoder
     from encoder.registry import known_instructions, known_models
     from encoder.report import EncodeReport
@@ -20,6 +21,8 @@ _HOMES = {
     "EncoderSpec": "encoder.spec",
     "EncodeReport": "encoder.report",
     "describe_encoder": "encoder.model_folder",
+    "HeadEmbeddings": "encoder.heads",
+    "mixed_scores": "encoder.heads",
     "load_reranker": "encoder.reranker",
     "Reranker": "encoder.reranker",
     "Ranked": "encoder.reranker",
@@ -43,6 +46,8 @@ __all__ = [
     "known_models",
     "known_rerankers",
     "known_instructions",
+    "HeadEmbeddings",
+    "mixed_scores",
     "MissingExtraError",
     "ModelNotFoundError",
 ]

@@ -10,10 +10,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from encoder.heads import HeadEmbeddings, TokenHeads, load_heads, pooled_rows
 from encoder.model_folder import ModelDescription, describe_encoder
 from encoder.registry import ModelRow, find_row, known_instructions
+from encoder.remote_model import find_remote
 from encoder.report import EncodeReport
-from encoder.running import Backend, Item, Runner, prepared_ahead
+from encoder.running import Backend, Closable, Item, Runner, prepared_ahead
 from encoder.spec import EncoderSpec
 from encoder.streaming import StreamProgress, resume_embeddings, windows, write_embeddings
 from encoder.templates import CLEANERS, PLACE, ROLES, unwrap
@@ -41,6 +43,7 @@ class Encoder:
         backend: Backend,
         languages: tuple[str, ...] = (),
         precise: Callable[[], Backend] | None = None,
+        heads: TokenHeads | None = None,
     ) -> None:
         """Put an encoder together; `load_encoder` does it for a model.
 
@@ -50,8 +53,10 @@ class Encoder:
             backend: The engine that runs the model.
             languages: Languages that the model reads well.
             precise: Loads an engine that runs the model in float32, where `backend` does not.
+            heads: The model's heads beside its dense one.
         """
         self.spec = spec
+        self._heads = heads
         self.languages = languages
         """Languages that the model reads well, as far as the registry knows."""
         self._tokenizer = tokenizer
@@ -74,6 +79,17 @@ class Encoder:
     def engine(self) -> str:
         """What runs the model, and in which precision: `openvino bfloat16 on cpu`."""
         return self._backend.engine
+
+    def close(self) -> None:
+        """End the processes of an encoder on several devices; needless for any other."""
+        if isinstance(self._backend, Closable):
+            self._backend.close()
+
+    def __enter__(self) -> "Encoder":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
     def encode_queries(
         self, texts: Sequence[str], *, task: str | None = None, report: EncodeReport | None = None
@@ -264,6 +280,32 @@ class Encoder:
                 arrays |= dict.fromkeys(item.positions, rows)
         return [arrays[position] for position in range(len(bare))]
 
+    def encode_heads(
+        self, texts: Sequence[str], *, role: str = "document", task: str | None = None
+    ) -> HeadEmbeddings:
+        """Embed texts by every head of bge-m3 in one run: dense, weights of words, token vectors.
+
+        Raises:
+            TypeError: As `encode_tokens`, or if the model has a dense head only.
+            ValueError, MemoryError, ArithmeticError: As `encode_queries`.
+        """
+        if self._heads is None:
+            raise TypeError(f"{self.spec.name} has a dense head only; bge-m3 has others.")
+        template = self.spec.template(role, task)
+        bare = self._bare(texts, template)
+        lexical: dict[int, dict[int, float]] = {}
+        multi: dict[int, NDArray[np.float32]] = {}
+        dense = np.empty((len(bare), self.spec.dim), dtype=np.float32)
+        report = EncodeReport()
+        for batch, found in self._runner.embed_tokens(self._parts(bare, template, report), report):
+            for item, rows in zip(batch, found, strict=True):
+                dense[item.positions] = pooled_rows(rows, self.spec)
+                weights = self._heads.lexical(rows, item.tokens.ids)
+                lexical |= dict.fromkeys(item.positions, weights)
+                multi |= dict.fromkeys(item.positions, self._heads.multi(rows))
+        places = range(len(bare))
+        return HeadEmbeddings(dense, [lexical[i] for i in places], [multi[i] for i in places])
+
     def token_spans(self, text: str) -> list[tuple[int, int]]:
         """The place of each of the text's tokens as (start, end), without special tokens."""
         return self._tokenizer.spans(text)
@@ -283,8 +325,10 @@ class Encoder:
         Raises:
             ValueError: If there is no such family, or a template has no place for the text.
         """
-        spec = replace(self.spec, **_instructions(templates, self.spec))
-        return Encoder(spec, self._tokenizer, self._backend, self.languages, self._precise)
+        spec = replace(self.spec, **changed_instructions(templates, self.spec))
+        return Encoder(
+            spec, self._tokenizer, self._backend, self.languages, self._precise, self._heads
+        )
 
     def _bare(self, texts: Iterable[str], template: str, first: int = 0) -> list[str]:
         """The texts without an instruction that they already carry; the template puts it back."""
@@ -309,7 +353,8 @@ class Encoder:
         return self._tokenizer.unknown_share(text)
 
 
-def _instructions(templates: Mapping[str, str] | str, spec: EncoderSpec) -> dict[str, Any]:
+def changed_instructions(templates: Mapping[str, str] | str, spec: EncoderSpec) -> dict[str, Any]:
+    """The fields of a spec that other templates change; see `Encoder.with_templates`."""
     if not isinstance(templates, str):
         together = {**spec.templates, **templates}
         # A role with the bare text is one without an instruction: two names for one identity.
@@ -349,9 +394,12 @@ def load_encoder(
     """Load an encoder.
 
     Args:
-        model: A folder, a hub id, or None for the embedded default (all-MiniLM-L6-v2).
-        device: `auto` (a GPU where there is one), `cpu`, `cuda`, `cuda:1`, …
-        backend: The engine: `torch`, `openvino` (CPU), or `auto`, the fastest one installed.
+        model: A folder, a hub id, or None for the embedded default (all-MiniLM-L6-v2); or a model
+            behind an OpenAI-compatible service: `openai:MODEL` or `http://HOST:PORT/v1#MODEL`.
+        device: `auto` (a GPU where there is one), `cpu`, `cuda`, `cuda:1`, …; several, as in
+            `cuda:0,cuda:1` or `cpu,cpu`, run in a process each until the encoder is closed.
+        backend: The engine: `torch`, `openvino` (CPU), `remote` (the name is that of a model behind
+            the service of OPENAI_BASE_URL), or `auto`, the fastest one installed.
         dtype: `float32`, `float16`, `bfloat16`, on a GPU also `int8` or `int4` (the weights, by
             bitsandbytes), or `auto`: bfloat16 through OpenVINO where the processor has
             instructions for it (cosines to float32 above 0.999), else float32.
@@ -364,7 +412,10 @@ def load_encoder(
         ModelNotFoundError: If there is no such model, or no hub to ask.
         ValueError: If an argument or the model folder is wrong.
     """
-    _check_own_code(find_row(model) if model else None, trust_remote_code)
+    if remote := find_remote(model, backend):
+        model = remote.name
+    else:
+        _check_own_code(find_row(model) if model else None, trust_remote_code)
     found = describe_encoder(model, dim=dim, revision=revision, local_files_only=local_files_only)
     return load_described(
         found, device=device, backend=backend, dtype=dtype, trust_remote_code=trust_remote_code
@@ -396,6 +447,10 @@ def load_described(
     Raises:
         ValueError: If an argument or the model folder is wrong.
     """
+    if found.spec.endpoint:
+        from encoder.remote_encoder import load_remote
+
+        return load_remote(found.spec, found.languages)
     _check_own_code(found.row, trust_remote_code)
     for sentence in (*found.guesses, *found.disagreements):
         log.warning(sentence)
@@ -405,6 +460,8 @@ def load_described(
     # Weights of eight or four bits give other vectors, which must not meet in one index.
     spec = replace(found.spec, precision=dtype) if dtype in QUANTISED else found.spec
 
+    devices = [name.strip() for name in device.split(",")]
+
     @cache
     def load(backend: str, dtype: str) -> Backend:
         return load_backend(
@@ -413,12 +470,27 @@ def load_described(
             base=found.base,
             pad_id=tokenizer.pad_id,
             backend=backend,
-            device=device,
+            device=devices[0],
             dtype=dtype,
             trust_remote_code=trust_remote_code,
         )
 
-    engine = load(backend, dtype)
+    def start_pool() -> Backend:
+        from encoder.backends.pool import WorkerPool
+
+        return WorkerPool(
+            devices,
+            found.folder,
+            spec,
+            base=found.base,
+            pad_id=tokenizer.pad_id,
+            backend=backend,
+            dtype=dtype,
+            trust_remote_code=trust_remote_code,
+        )
+
+    engine = load(backend, dtype) if len(devices) == 1 else start_pool()
     is_exact = engine.engine.startswith(PRECISE) or dtype in QUANTISED
     precise = None if is_exact else partial(load, "torch", "float32")
-    return Encoder(spec, tokenizer, engine, found.languages, precise)
+    heads = load_heads(found.folder, tokenizer.marks)
+    return Encoder(spec, tokenizer, engine, found.languages, precise, heads)

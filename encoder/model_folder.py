@@ -10,8 +10,9 @@ from encoder import hubs
 from encoder.adapter_files import Adapter, read_adapter
 from encoder.errors import ModelNotFoundError
 from encoder.files import digest_of_file, digest_of_json, read_object
-from encoder.folder_facts import FolderFacts
+from encoder.folder_facts import GUESS, REGISTRY, FolderFacts
 from encoder.registry import DEFAULT_MODEL, ModelRow, find_row
+from encoder.remote_model import RemoteModel, find_remote, remote_spec
 from encoder.rerankers import find_reranker
 from encoder.spec import EncoderSpec
 
@@ -45,7 +46,7 @@ class ModelDescription:
     """Where a model lies and what it is."""
 
     folder: Path
-    """Where the model's own files lie: pooling, head, adapter."""
+    """Where the model's own files lie: pooling, head, adapter; no place for a remote model."""
     spec: EncoderSpec
     languages: tuple[str, ...]
     """Languages that it reads well, if known."""
@@ -86,6 +87,8 @@ def describe_encoder(
         ModelNotFoundError: If there is no such model, or no hub to ask.
         ValueError: If the folder is no model that Angler can run, or its weights are altered.
     """
+    if remote := find_remote(model):
+        return _describe_remote(remote, dim)
     _refuse_reranker(model)
     _refuse_what_does_not_run(find_row(model) if model else None)
     folder = find_model_folder(model, revision=revision, local_files_only=local_files_only)
@@ -133,6 +136,23 @@ def describe_encoder(
         row,
         base,
     )
+
+
+def _describe_remote(remote: RemoteModel, dim: int | None) -> ModelDescription:
+    row = remote.row
+
+    def measure() -> int:
+        from encoder.backends.remote import measured_dim
+
+        return measured_dim(remote, dim)
+
+    spec = remote_spec(remote, dim, measure)
+    source = REGISTRY if row else GUESS
+    sources = {"max_tokens": source, "dim": REGISTRY if row else "service"}
+    sources |= {f"templates.{name}": REGISTRY for name in spec.templates}
+    unsaid = f"Nothing says how many tokens {remote.model} reads; {spec.max_tokens} is a guess."
+    guesses = () if row else (unsaid,)
+    return ModelDescription(Path(), spec, row.languages if row else (), guesses, (), sources, row)
 
 
 def _refuse_reranker(model: str | None) -> None:

@@ -51,7 +51,7 @@ class NpyWriter:
 
     def add(self, rows: NDArray[np.float32]) -> None:
         """Write rows, shape (n, dim), behind those that are there."""
-        self._file.write(np.ascontiguousarray(rows, "<f4").tobytes())
+        self._file.write(np.ascontiguousarray(rows, "<f4").data)  # as it lies, without a copy
         self.rows += len(rows)
 
     def flush(self) -> None:

@@ -56,6 +56,15 @@ class ParallelBackend(Protocol):
     workers: int
 
 
+@runtime_checkable
+class Closable(Protocol):
+    """An engine that holds something besides memory."""
+
+    def close(self) -> None:
+        """Let it go."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Item:
     """One text on its way through the engine."""
@@ -168,7 +177,7 @@ class Runner:
         try:
             return run(batch)
         except (RuntimeError, MemoryError) as error:
-            if not _is_out_of_memory(error):
+            if not is_out_of_memory(error):
                 raise
             return None
 
@@ -239,7 +248,8 @@ def _not_finite(item: Item, where: str) -> ArithmeticError:
     )
 
 
-def _is_out_of_memory(error: BaseException) -> bool:
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an engine complains of its memory; torch's allocators differ in their words only."""
     words = str(error).lower()
     return isinstance(error, MemoryError) or any(part in words for part in _OUT_OF_MEMORY)
 

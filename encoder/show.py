@@ -59,11 +59,14 @@ def show(model: str | None = None) -> Shown:
 
 def _of_folder(found: ModelDescription) -> Iterator[Fact]:
     spec, row = found.spec, found.row
-    yield Fact("folder", str(found.folder), "files")
+    if spec.endpoint:
+        yield Fact("endpoint", spec.endpoint, "name")
+    else:
+        yield Fact("folder", str(found.folder), "files")
     if found.base is not None:
         yield Fact("base", str(found.base), "adapter_config.json")
     for name in ("pooling", "max_tokens", "dim"):
-        yield Fact(name, getattr(spec, name), found.sources[name])
+        yield Fact(name, getattr(spec, name), found.sources.get(name, DEFAULT))
     for name in sorted({*ROLES, *spec.templates}):
         source = found.sources.get(f"templates.{name}", DEFAULT)
         yield Fact(f"templates.{name}", spec.templates.get(name, PLACE), source)

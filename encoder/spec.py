@@ -25,6 +25,8 @@ POOLINGS = (
     "avg_top2",
     "input_last_mean",
 )
+REMOTE = "remote"
+"""The pooling of a model behind a web service, which pools as it likes."""
 LATER_FIELDS = {
     "layer": -1,
     "head": "",
@@ -33,6 +35,7 @@ LATER_FIELDS = {
     "skip_instruction": False,
     "both_ways_from": -1,
     "adapter": "",
+    "endpoint": "",
 }
 """Fields that came after the first version; at their default they are left out of the identity, so
 that an index built before keeps its fingerprint."""
@@ -79,9 +82,11 @@ class EncoderSpec:
     for none."""
     adapter: str = ""
     """SHA-256 of the LoRA adapter over the weights; empty where there is none."""
+    endpoint: str = ""
+    """Address of the service that runs the model; empty for a model that runs here."""
 
     def __post_init__(self) -> None:
-        for pooling in split_poolings(self.pooling):
+        for pooling in split_poolings(self.pooling) if not self.endpoint else ():
             if pooling not in POOLINGS:
                 raise ValueError(f"Unknown pooling {pooling!r}. Known: {', '.join(POOLINGS)}.")
         if self.max_tokens < 1 or self.dim < 1:

@@ -1,7 +1,7 @@
 """Texts to token ids: fills the template, cuts the text and never the template or the end mark."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -12,7 +12,7 @@ from encoder.model_cache import find_entry, keep_entry
 from encoder.spec import EncoderSpec
 from encoder.templates import Filled, fill
 
-_FORMAT = 1
+_FORMAT = 2
 """Goes up when a tokenizer is made in another way, so that none made before is used again."""
 _SOURCES = ("*.json", "*.txt", "*.model", "*.tiktoken")
 """Files of a model folder that a tokenizer may be made from."""
@@ -43,11 +43,14 @@ class Tokenizer:
         pad_id: int,
         unknown_id: int | None,
         eos_id: int | None,
+        marks: Collection[int],
     ) -> None:
         self._backend = backend
         self.pad_id = pad_id
         self._unknown_id = unknown_id
         self.eos_id = eos_id
+        self.marks = frozenset(marks)
+        """Ids that stand for no word: beginning, end, padding, unknown."""
 
     @classmethod
     def load(cls, folder: Path, *, trust_remote_code: bool = False) -> "Tokenizer":
@@ -74,7 +77,12 @@ class Tokenizer:
 
     def _write(self, folder: Path) -> None:
         self._backend.save(str(folder / _FILE), pretty=False)
-        ids = {"pad_id": self.pad_id, "unknown_id": self._unknown_id, "eos_id": self.eos_id}
+        ids = {
+            "pad_id": self.pad_id,
+            "unknown_id": self._unknown_id,
+            "eos_id": self.eos_id,
+            "marks": sorted(self.marks),
+        }
         (folder / _IDS).write_text(json.dumps(ids), "utf-8")
 
     @classmethod
@@ -97,7 +105,9 @@ class Tokenizer:
             _lower_case(backend)
         pad_id = tokenizer.pad_token_id
         eos_id = tokenizer.eos_token_id
-        return cls(backend, 0 if pad_id is None else pad_id, tokenizer.unk_token_id, eos_id)
+        unknown_id = tokenizer.unk_token_id
+        marks = {tokenizer.cls_token_id, eos_id, pad_id, unknown_id} - {None}
+        return cls(backend, 0 if pad_id is None else pad_id, unknown_id, eos_id, marks)
 
     def encode(self, texts: Sequence[str], template: str, spec: EncoderSpec) -> list[Tokens]:
         """Token ids of each text in its template, at most `spec.max_tokens` each.

@@ -40,6 +40,12 @@ def _parser() -> Parser:
     option("--config", metavar="F.toml", help="options from a file; those given here come first")
     option("--strict", action="store_true", default=None, help="publish nothing if a file fails")
     option("--allow-mass-delete", action="store_true", default=None, help="delete even over half")
+    option(
+        "--purge",
+        action="store_true",
+        default=None,
+        help="leave nothing of removed documents in older generations and caches",
+    )
     option("--json", action="store_true", help="print one JSON object")
     return parser
 

@@ -177,6 +177,26 @@ class Catalog:
         rows = self._rows(f"SELECT id, {_STATE} FROM documents")
         return {row[0]: _state(row[1:]) for row in rows}
 
+    def embedded(self) -> Iterator[tuple[bytes, str]]:
+        """The digest and the embedded text of every chunk."""
+        last = 0
+        sql = "SELECT id, digest, embedded FROM chunks WHERE id > ? ORDER BY id LIMIT 10000"
+        while rows := self._rows(sql, [last]):
+            yield from ((digest, text) for _, digest, text in rows)
+            last = rows[-1][0]
+
+    def digests(self) -> dict[int, bytes]:
+        """The digest of every chunk's embedded text, by chunk."""
+        return dict(self._rows("SELECT id, digest FROM chunks"))
+
+    def misplaced_chunks(self) -> list[int]:
+        """Chunks whose text is not what their document has at their offsets."""
+        sql = (
+            f"SELECT c.id FROM chunks AS c LEFT JOIN {self._texts} AS t ON t.id = c.document "
+            'WHERE t.text IS NULL OR substr(t.text, c.start + 1, c."end" - c.start) != c.text'
+        )
+        return [row[0] for row in self._rows(sql)]
+
     def sources(self) -> dict[str, str]:
         """Where every document came from."""
         return dict(self._rows("SELECT id, source FROM documents"))

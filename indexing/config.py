@@ -42,6 +42,8 @@ class BuildConfig:
     """Publish nothing if any document cannot be read."""
     allow_mass_delete: bool = False
     """Let a run delete more than half of the index's documents."""
+    purge: bool = False
+    """Leave nothing of what was removed, in older generations and in the embedding cache."""
 
     def __post_init__(self) -> None:
         if self.update not in UPDATES:

@@ -23,6 +23,15 @@ class CorruptIndexError(OSError):
             "and build again."
         )
         self.file = file
+        self.what = what
+
+
+class BackupError(OSError):
+    """A backup is damaged, or no backup; the index is as it was."""
+
+    def __init__(self, file: Path, what: str) -> None:
+        super().__init__(f"The backup {file} {what}. Nothing was changed; use another copy of it.")
+        self.file = file
 
 
 class IndexMismatchError(ValueError):

@@ -56,11 +56,15 @@ class Filler:
 
     def add(self, document: Document, state: FileState) -> None:
         """Split a document, and encode and write it with the others of its portion."""
-        self._shown(len(self.added), document.source)
         pieces = split_document(document, self._encoder, self._splitter)
         if self._encoder.unknown_share(document.text[:_BLIND_SAMPLE]) > BLIND_SHARE:
             self.blind.append(document.id)
-        self._records.append(self._record(document, state, pieces))
+        self.add_record(self._record(document, state, pieces), pieces)
+
+    def add_record(self, record: DocumentRecord, pieces: Sequence[Piece]) -> None:
+        """Encode and write a document whose chunks have their ids, one piece for each."""
+        self._shown(len(self.added), record.document.source)
+        self._records.append(record)
         self._pieces += pieces
         if len(self._pieces) >= ENCODED_AT_ONCE:
             self.finish()

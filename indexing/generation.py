@@ -1,7 +1,7 @@
 """Generations: complete folders that are published whole, verified, and never written again."""
 
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import cached_property, lru_cache
 from pathlib import Path
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from data import Chunk, Document
 from indexing.calibration import Calibration, read_calibration
-from indexing.catalog import Catalog, FileState
+from indexing.catalog import Catalog, DocumentRecord, FileState
 from indexing.errors import CorruptIndexError, IndexNotFoundError
 from indexing.filter_parser import parse_filter
 from indexing.filters import BUILT_IN, Filter, FilterError, render_filter
@@ -29,35 +29,46 @@ EXACT_ALLOWED = 20_000
 """Up to so many chunks that a filter allows, their embeddings are compared one by one: exact with
 every store, and no slower than the store would be."""
 _KEPT_FILTERS = 8
+_READ_AT_ONCE = 256
+"""Documents of a portion."""
 _MOST_FIELDS = 30
 
 
 class Generation:
     """A published generation, open for reading; safe from several threads."""
 
-    def __init__(self, folder: Path, *, with_stores: bool = True) -> None:
+    def __init__(self, folder: Path, *, with_stores: bool = True, verify: bool = True) -> None:
         """Verify and open a generation's folder.
 
         Args:
             folder: The generation's folder.
             with_stores: Whether it will be searched; a build needs no stores.
+            verify: Compare the files with the manifest; only a repair does not.
 
         Raises:
             CorruptIndexError: If one of its files is missing or changed.
         """
         self.folder = folder
         self.manifest = Manifest.read(folder)
-        verify_files(folder, self.manifest)
+        if verify:
+            verify_files(folder, self.manifest)
         store = self.manifest.store if with_stores else None
         self.base = Segment(folder / BASE, store=store)
         has_delta = (folder / DELTA).is_dir()
         self.delta = Segment(folder / DELTA, store=store) if has_delta else None
         self.deleted: NDArray[np.int64] = np.load(folder / DELETED, allow_pickle=False)
         """Chunks of the base that are no longer there, ascending."""
-        self.lexical = LexicalIndex(folder / LEXICAL)
+        self._lexical = LexicalIndex(folder / LEXICAL) if with_stores else None
         self.fusion = Fusion()
         self._allowed = lru_cache(maxsize=_KEPT_FILTERS)(self._find_allowed)
         self._stale = self.base.catalog.documents_of(self.deleted.tolist())
+
+    @property
+    def lexical(self) -> LexicalIndex:
+        """What searches the words."""
+        if self._lexical is None:
+            raise RuntimeError("The generation was opened without its stores.")
+        return self._lexical
 
     def search(
         self, queries: NDArray[np.float32], k: int, *, allowed: NDArray[np.int64] | None = None
@@ -159,6 +170,23 @@ class Generation:
         """A document with its whole text, None if it is not in the index."""
         text = self.text(id_)
         return None if text is None else replace(self.documents([id_])[id_], text=text)
+
+    def portions(self) -> Iterator[list[DocumentRecord]]:
+        """All documents with all that is known of them, some at a time."""
+        in_base = [id_ for id_ in self.base.catalog.states() if id_ not in self._stale]
+        in_delta = list(self.delta.catalog.states()) if self.delta is not None else []
+        for segment, ids in ((self.base, in_base), (self.delta, in_delta)):
+            for start in range(0, len(ids), _READ_AT_ONCE):
+                if segment is not None:
+                    yield list(segment.catalog.records(ids[start : start + _READ_AT_ONCE]))
+
+    def digests(self) -> set[bytes]:
+        """The digests of all embedded texts that count."""
+        in_base = self.base.catalog.digests()
+        for id_ in self.deleted.tolist():
+            in_base.pop(id_, None)
+        in_delta = self.delta.catalog.digests() if self.delta is not None else {}
+        return {*in_base.values(), *in_delta.values()}
 
     def sources(self) -> dict[str, str]:
         """Where every document came from; deleted ones included."""

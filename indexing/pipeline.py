@@ -4,7 +4,6 @@ import logging
 import sqlite3
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from itertools import chain
 from pathlib import Path
@@ -15,27 +14,26 @@ from indexing import points
 from indexing.calibrating import calibrate_unpublished
 from indexing.catalog import FileState
 from indexing.changes import Changes, Held, failure_of, find_changes
-from indexing.config import CONFIG_NAME, BuildConfig, write_config
+from indexing.config import BuildConfig, write_config
 from indexing.duplicates import Duplicate, read_duplicates, write_duplicates
 from indexing.embedding import Embedder
-from indexing.errors import BuildFailedError, BuildStoppedError, UsageError
+from indexing.errors import BuildFailedError
 from indexing.estimate import WORTH_BYTES, Estimate, check_room, estimate
 from indexing.filling import Filler, Progress, Shown
-from indexing.generation import CURRENT_NEXT, has_index, open_current
+from indexing.folder import check_index_folder
+from indexing.generation import has_index, open_current
 from indexing.publishing import (
     KEPT_GENERATIONS,
-    LOCK_NAME,
     new_generation,
     next_chunk_id,
     next_number,
     publish,
-    writer_lock,
 )
+from indexing.purging import purge_index
 from indexing.sources import Failure, Item, check_sources, scan_sources
 from indexing.splitting import Piece, split_document
 from indexing.terms import agree
-from indexing.verification import VERIFIED_NAME
-from indexing.work import WORK_FOLDER, WORK_NAME, FileRow, State, WorkFile
+from indexing.work import FileRow, State, WorkFile, job
 from indexing.writing import GenerationWriter
 
 if TYPE_CHECKING:
@@ -120,52 +118,17 @@ def build_index(
     folder = Path(index)
     sources = [str(source) for source in sources]
     check_sources(sources)
-    _check_index_folder(folder)
-    with writer_lock(folder), _job(folder, sources) as work:
+    check_index_folder(folder)
+    with job(folder, f"build {' '.join(sources)}") as work:
         watcher = Watcher(progress=progress, estimated=estimated)
         build = _Build(sources, folder, config or BuildConfig(), encoder, work, watcher)
         report = build.run(lines)
+        if build.config.purge:
+            purged = purge_index(folder, work)
+            report.generation = purged.generation
     report.seconds = round(time.monotonic() - started, 3)
     report.tokens_per_s = round(report.tokens / report.seconds, 1) if report.seconds else 0.0
     return report
-
-
-@contextmanager
-def _job(index: Path, sources: Sequence[str]) -> Iterator[WorkFile]:
-    """The work file for one run; it keeps how the run ended."""
-    try:
-        work = WorkFile(index, f"build {' '.join(sources)}")
-    except (OSError, sqlite3.Error) as error:
-        raise BuildFailedError(f"{index / WORK_NAME} cannot be written: {error}.") from error
-    try:
-        yield work
-    except KeyboardInterrupt:
-        work.end("stopped")
-        raise BuildStoppedError(
-            f"Stopped; the index in {index} is as it was. The same call goes on from here."
-        ) from None
-    except BaseException as error:
-        work.end(f"failed: {error}")
-        raise
-    work.end("done")
-
-
-def _check_index_folder(folder: Path) -> None:
-    if folder.exists() and not folder.is_dir():
-        raise UsageError(f"{folder} is a file; give a folder for --index.")
-    if folder.is_dir() and not has_index(folder):
-        others = [path.name for path in folder.iterdir() if not _is_ours(path.name)]
-        if others:
-            raise UsageError(
-                f"{folder} holds no index but other files ({others[0]}); "
-                "give a new or empty folder for --index."
-            )
-
-
-def _is_ours(name: str) -> bool:
-    """Whether a first build that did not end may have left the file."""
-    own = (LOCK_NAME, CONFIG_NAME, CURRENT_NEXT, VERIFIED_NAME, WORK_NAME, WORK_FOLDER, "gen-")
-    return name.startswith(own)
 
 
 class _Build:
@@ -182,7 +145,7 @@ class _Build:
     ) -> None:
         self._sources = sources
         self._index = index
-        self._config = config
+        self.config = config
         self._encoder = encoder
         self._work = work
         self._watcher = watcher
@@ -208,8 +171,8 @@ class _Build:
         )
 
     def run(self, lines: Iterable[str]) -> BuildReport:
-        scan = scan_sources(self._sources, lines, depth=self._config.depth)
-        changes = find_changes(self._sources, scan, self._held, self._config)
+        scan = scan_sources(self._sources, lines, depth=self.config.depth)
+        changes = find_changes(self._sources, scan, self._held, self.config)
         self._note_plan(changes)
         report = self._report
         report.failed += changes.failures
@@ -248,7 +211,7 @@ class _Build:
 
     def _refuse_failures(self) -> None:
         failed = self._report.failed
-        if failed and self._config.strict:
+        if failed and self.config.strict:
             raise BuildFailedError(
                 f"{len(failed)} documents could not be read and --strict was given, so nothing was "
                 f"published; the first, {failed[0].source}: {failed[0].reason}"
@@ -298,7 +261,7 @@ class _Build:
                 )
                 manifest = calibrate_unpublished(folder, manifest, self._encoder)
                 # Before publishing: after it, no failure could say that nothing was changed.
-                write_config(self._index, self._config, self._terms)
+                write_config(self._index, self.config, self._terms)
                 publish(self._index, folder, keep=self._work.setting("keep", KEPT_GENERATIONS))
         except (OSError, sqlite3.Error) as error:
             reason = getattr(error, "strerror", None) or str(error)
@@ -392,7 +355,7 @@ class _Build:
         if self._encoder is None:
             from encoder import load_encoder
 
-            self._encoder = load_encoder(self._terms.encoder.name, device=self._config.device)
+            self._encoder = load_encoder(self._terms.encoder.name, device=self.config.device)
         return self._encoder
 
     def _warn_of_blind_encoder(self) -> None:

@@ -73,7 +73,8 @@ class SearchIndex:
         self._device = device
         self._backend = backend
         self._lock = Lock()
-        self._encoder = encoder
+        self._is_given = encoder is not None
+        self._encoders = {} if encoder is None else {encoder.spec.fingerprint: encoder}
         self._rerankers: dict[str, TextScorer] = {}
         self._generation = open_current(folder)
         if encoder is not None:
@@ -90,23 +91,42 @@ class SearchIndex:
     @property
     def encoder(self) -> "Encoder":
         """The encoder that built the index, loaded when first asked for."""
-        with self._lock:
-            if self._encoder is None:
-                from encoder import load_encoder
+        return self._encoder_of(self._generation)
 
-                built = self._generation.manifest.encoder
-                encoder = load_encoder(built.name, device=self._device, backend=self._backend)
-                check_same_encoder(self.folder, built, encoder.spec)
-                self._encoder = encoder
-            return self._encoder
+    def _encoder_of(self, generation: Generation) -> "Encoder":
+        built = generation.manifest.encoder
+        with self._lock:
+            if built.fingerprint in self._encoders:
+                return self._encoders[built.fingerprint]
+            if self._is_given:  # another name for the same vectors
+                return next(iter(self._encoders.values()))
+            from encoder import load_encoder
+
+            encoder = load_encoder(built.name, device=self._device, backend=self._backend)
+            check_same_encoder(self.folder, built, encoder.spec)
+            # The one before may still be asked by a search that began with it.
+            self._encoders = dict(list(self._encoders.items())[-1:])
+            self._encoders[built.fingerprint] = encoder
+            return encoder
 
     def refresh(self) -> bool:
-        """Move to a newly published generation; True if there was one."""
+        """Move to a newly published generation; True if there was one.
+
+        If it was built with another encoder, that one is loaded first, and searches go on
+        meanwhile.
+
+        Raises:
+            IndexMismatchError: If it was built with another encoder than the one given to
+                `open_index`; the index stays where it is.
+        """
         if current_folder(self.folder) == self._generation.folder:
             return False
         generation = open_current(self.folder)
-        built = self._generation.manifest.encoder
-        check_same_encoder(self.folder, generation.manifest.encoder, built)
+        before, now = self._generation.manifest.encoder, generation.manifest.encoder
+        if self._is_given:
+            check_same_encoder(self.folder, now, before)
+        elif now.differences(before):
+            self._encoder_of(generation)
         self._generation = generation
         return True
 
@@ -181,7 +201,7 @@ class SearchIndex:
             tree = parse_filter(filter) if isinstance(filter, str) else filter
             allowed = generation.allowed(tree)
         text = query.strip()[:LONGEST_QUERY]
-        return Query(text, generation, lambda: self.encoder, allowed)
+        return Query(text, generation, lambda: self._encoder_of(generation), allowed)
 
     def explain(
         self,

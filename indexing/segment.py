@@ -11,7 +11,7 @@ from indexing.catalog import Catalog, CatalogWriter, DocumentRecord
 from indexing.stores import Store, make_store, open_store
 from indexing.stores.base import check_rows
 
-_CATALOG = "catalog.sqlite"
+CATALOG = "catalog.sqlite"
 _EMBEDDINGS = "embeddings.npy"
 _IDS = "ids.npy"
 
@@ -23,7 +23,7 @@ class SegmentWriter:
         folder.mkdir(parents=True)
         self._folder = folder
         self._dim = dim
-        self._catalog = CatalogWriter(folder / _CATALOG)
+        self._catalog = CatalogWriter(folder / CATALOG)
         self._store = make_store(store, dim, index_type=index_type)
         self._count = 0
         self._ids: list[NDArray[np.int64]] = []
@@ -59,7 +59,7 @@ class Segment:
 
     def __init__(self, folder: Path, *, store: str | None) -> None:
         """Open a segment; without its store where `store` is None, as for a build."""
-        self.catalog = Catalog(folder / _CATALOG)
+        self.catalog = Catalog(folder / CATALOG)
         self._store = open_store(store, folder) if store is not None else None
         self.ids: NDArray[np.int64] = np.load(folder / _IDS, allow_pickle=False)
         """The chunks, in the order of the embeddings."""

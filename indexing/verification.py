@@ -35,27 +35,36 @@ def verify_files(folder: Path, manifest: Manifest, *, again: bool = False) -> No
     known = {} if again else _remembered(folder.parent) | _verified
     fresh: dict[str, str] = {}
     for name, fact in manifest.files.items():
-        _verify(folder / name, fact, known, fresh)
+        what = _fault(folder / name, fact, known, fresh)
+        if what is not None:
+            raise CorruptIndexError(folder / name, what)
     if fresh:
         _verified.update(fresh)
         _remember(folder.parent, _remembered(folder.parent) | fresh)
 
 
-def _verify(path: Path, fact: FileFact, known: dict[str, str], fresh: dict[str, str]) -> None:
-    """Check one file; what had to be hashed is added to `fresh`."""
+def damaged_files(folder: Path, manifest: Manifest) -> dict[str, str]:
+    """What is wrong with each file of a generation that is not as published; hashes them all."""
+    faults = {name: _fault(folder / name, fact, {}, {}) for name, fact in manifest.files.items()}
+    return {name: what for name, what in faults.items() if what is not None}
+
+
+def _fault(path: Path, fact: FileFact, known: dict[str, str], fresh: dict[str, str]) -> str | None:
+    """What is wrong with a file; what had to be hashed and is right is added to `fresh`."""
     now_ns = time.time_ns()
     if not path.is_file():
-        raise CorruptIndexError(path, "is missing")
+        return "is missing"
     status = path.stat()
     if status.st_size != fact.size:
-        raise CorruptIndexError(path, f"has {status.st_size} bytes instead of {fact.size}")
+        return f"has {status.st_size} bytes instead of {fact.size}"
     key = _key(status)
     if known.get(key) == fact.sha256:
-        return
+        return None
     if digest_of_file(path) != fact.sha256:
-        raise CorruptIndexError(path, "was changed after it was written")
+        return "was changed after it was written"
     if status.st_mtime_ns < now_ns - _SETTLED_NS:
         fresh[key] = fact.sha256
+    return None
 
 
 def _key(status: os.stat_result) -> str:

@@ -19,7 +19,9 @@ from pathlib import Path
 from typing import Any
 
 from data import Document
+from indexing.errors import BuildFailedError, BuildStoppedError
 from indexing.journal import EmbeddingJournal
+from indexing.publishing import writer_lock
 
 log = logging.getLogger(__name__)
 
@@ -191,13 +193,16 @@ class WorkFile:
         )
 
     def end(self, outcome: str) -> None:
-        """End the job and close the file."""
+        """End the job and close the file; that it cannot be written hides no other error."""
         for journal in self._journals.values():
             journal.close()
-        self._connection.execute(
-            "UPDATE jobs SET ended = ?, outcome = ?, current = '' WHERE id = ?",
-            [time.time(), outcome, self._job],
-        )
+        try:
+            self._connection.execute(
+                "UPDATE jobs SET ended = ?, outcome = ?, current = '' WHERE id = ?",
+                [time.time(), outcome, self._job],
+            )
+        except sqlite3.Error as error:
+            log.warning("%s was not written: %s.", WORK_NAME, error)
         self._connection.close()
 
     # The work of an unfinished build
@@ -312,3 +317,30 @@ def _connect(path: Path) -> sqlite3.Connection:
         connection.close()
         raise
     return connection
+
+
+@contextmanager
+def job(index: Path, command: str) -> Iterator[WorkFile]:
+    """Hold an index's lock and its work file for one run, and keep how the run ended.
+
+    Raises:
+        IndexLockedError: If another process is writing the index.
+        BuildFailedError: If the work file cannot be written.
+        BuildStoppedError: If the run was interrupted.
+    """
+    with writer_lock(index):
+        try:
+            work = WorkFile(index, command)
+        except (OSError, sqlite3.Error) as error:
+            raise BuildFailedError(f"{index / WORK_NAME} cannot be written: {error}.") from error
+        try:
+            yield work
+        except KeyboardInterrupt:
+            work.end("stopped")
+            raise BuildStoppedError(
+                f"Stopped; the index in {index} is as it was. The same call goes on from here."
+            ) from None
+        except BaseException as error:
+            work.end(f"failed: {error}")
+            raise
+        work.end("done")

@@ -83,7 +83,7 @@ def test_show_gives_one_json_object_with_guesses(call, save_random_model, tmp_pa
 @pytest.mark.parametrize(
     ("model", "note"),
     [
-        ("hkunlp/instructor-xl", "Angler does not run it yet: it is a T5 encoder that pools"),
+        ("jinaai/jina-embeddings-v3", "Angler does not run it yet: it wants one of several LoRA"),
         ("BAAI/bge-large-zh", "The model is not on this machine; these are the registry's facts."),
         ("AI-ModelScope/bge-large-zh", "The model is not on this machine"),
     ],
@@ -210,7 +210,11 @@ def test_selftest_passes_and_says_so(call, model_folder):
         (["encode", "-", "--out", "x", "--dim", "0"], 1, "error: dim must be between 1 and 384"),
         (["selftest", "--device", "gpu"], 1, "error: Unknown device 'gpu'."),
         (["selftest", "--backend", "onnx"], 1, "error: Unknown backend 'onnx'."),
-        (["selftest", "GritLM-7B"], 1, "error: Angler does not run GritLM/GritLM-7B yet"),
+        (
+            ["selftest", "jina-embeddings-v3"],
+            1,
+            "error: Angler does not run jinaai/jina-embeddings-v3 yet",
+        ),
     ],
 )
 def test_a_wrong_call_is_one_sentence(call, monkeypatch, tmp_path, arguments, code, sentence):

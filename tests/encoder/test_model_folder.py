@@ -162,7 +162,6 @@ def test_the_default_and_its_row_agree():
     ("name", "why"),
     [
         ("jina-embeddings-v3", "it wants one of several LoRA adapters for each task"),
-        ("openai/text-embedding-3-small", "it runs behind a web service"),
     ],
 )
 def test_a_model_that_does_not_run_yet_says_why_before_any_download(name, why):

@@ -394,7 +394,7 @@ def test_a_time_limit_gives_what_was_scored_by_then_the_first_first(reranker_of)
     took = time.perf_counter() - start
 
     done = np.isfinite(scores)
-    assert took < 1
+    assert took < 2
     assert 4 <= done.sum() < 60
     assert done[: done.sum()].all()
     assert len(reranker.rerank("a", documents, time_limit_s=0.5)) < 60

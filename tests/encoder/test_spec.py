@@ -28,6 +28,7 @@ CHANGES = {
     "templates": {"query": "query:{text}", "sts": "{text}"},
     "precision": "int8",
     "layer": 1,
+    "endpoint": "http://host/v1",
     "head": "h" * 64,
     "layer_norm": True,
     "skip_instruction": True,

@@ -206,7 +206,7 @@ def without_marks(model_folder):
     tokenizer = AutoTokenizer.from_pretrained(model_folder("qwen-last"))
     backend = tokenizer.backend_tokenizer
     backend.post_processor = ByteLevel(trim_offsets=False)
-    return Tokenizer(backend, tokenizer.pad_token_id, None, tokenizer.eos_token_id)
+    return Tokenizer(backend, tokenizer.pad_token_id, None, tokenizer.eos_token_id, ())
 
 
 @QUICK
@@ -230,7 +230,7 @@ def test_an_end_mark_that_the_tokenizer_adds_is_not_added_again(small_tokenizer)
 
 
 def test_without_an_end_mark_in_the_vocabulary_none_is_added(without_marks):
-    tokenizer = Tokenizer(without_marks._backend, 0, None, None)
+    tokenizer = Tokenizer(without_marks._backend, 0, None, None, ())
 
     assert tokenizer.encode(["a b"], "{text}", spec(9, append_eos=True)) == tokenizer.encode(
         ["a b"], "{text}", spec(9)

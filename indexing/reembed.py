@@ -1,0 +1,57 @@
+"""`python -m indexing.reembed`: another encoder for an index, without its sources."""
+
+from pathlib import Path
+
+from encoder.command import Parser, ProgressBar, print_json, run
+from indexing.errors import BuildFailedError
+
+
+def _parser() -> Parser:
+    parser = Parser(
+        prog="python -m indexing.reembed",
+        description="Encode an index's stored chunks with another encoder, and swap when done. "
+        "Searches go on meanwhile; a run that was stopped goes on where it stopped.",
+    )
+    option = parser.add_argument
+    option("--index", metavar="DIR", required=True, help="the index's folder")
+    option("--encoder", metavar="NEW", required=True, help="folder or hub id")
+    option("--device", choices=("auto", "cpu", "cuda"), default="auto", help="default: auto")
+    option("--json", action="store_true", help="print one JSON object")
+    return parser
+
+
+def main() -> None:
+    """Parse, encode, report."""
+    arguments = _parser().parse_args()
+    run(
+        lambda: _reembed(
+            arguments.index, arguments.encoder, arguments.device, as_json=arguments.json
+        ),
+        failures=(BuildFailedError,),
+    )
+
+
+def _reembed(index: str, name: str, device: str, *, as_json: bool) -> None:
+    from encoder import load_encoder
+    from indexing.generation import current_folder
+    from indexing.reencoding import reembed_index
+
+    current_folder(Path(index))  # before the model is loaded
+    encoder = load_encoder(name, device=device)
+    report = reembed_index(index, encoder, progress=ProgressBar("documents"))
+    if as_json:
+        print_json(report.as_dict())
+        return
+    print(
+        f"{report.index}: {report.documents} documents, {report.chunks} chunks, generation "
+        f"{report.generation}, now by {report.encoder}."
+    )
+    print(
+        f"{report.split_again} documents split again; {report.tokens} tokens encoded in "
+        f"{report.seconds:.1f} s. Back to {report.before}: python -m indexing.manage rollback "
+        f"--index {report.index}"
+    )
+
+
+if __name__ == "__main__":
+    main()
