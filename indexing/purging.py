@@ -9,7 +9,7 @@ from indexing.catalog import Catalog
 from indexing.duplicates import read_duplicates
 from indexing.generation import Generation, finished_generations, open_current
 from indexing.manifest import Manifest
-from indexing.publishing import clear_leftovers, new_generation, next_number, publish
+from indexing.publishing import new_generation, next_number, publish
 from indexing.rewriting import rewrite
 from indexing.segment import CATALOG
 from indexing.work import WorkFile
@@ -38,7 +38,6 @@ def purge_index(index: Path, work: WorkFile) -> PurgeReport:
 
     The caller holds the lock. Readers that opened the index before keep what they have open.
     """
-    clear_leftovers(index)
     live = open_current(index, with_stores=False)
     duplicates = read_duplicates(live.folder)
     work.reconcile(live.states().keys() | duplicates.keys(), live.sources)

@@ -21,7 +21,7 @@ from typing import Any
 from data import Document
 from indexing.errors import BuildFailedError, BuildStoppedError
 from indexing.journal import EmbeddingJournal
-from indexing.publishing import writer_lock
+from indexing.publishing import clear_leftovers, writer_lock
 
 log = logging.getLogger(__name__)
 
@@ -329,6 +329,7 @@ def job(index: Path, command: str) -> Iterator[WorkFile]:
         BuildStoppedError: If the run was interrupted.
     """
     with writer_lock(index):
+        clear_leftovers(index)
         try:
             work = WorkFile(index, command)
         except (OSError, sqlite3.Error) as error:

@@ -130,6 +130,27 @@ def test_one_flipped_byte_in_any_file_is_noticed_and_the_file_named(kb, word_enc
     assert texts(kb, word_encoder) == OLD_TEXTS
 
 
+def test_one_flipped_byte_beside_the_generations_never_gives_a_wrong_answer(docs, kb, word_encoder):
+    make_old(kb)
+    texts(kb, word_encoder)  # so that verified.json is there
+    beside = [path for path in sorted(kb.iterdir()) if path.is_file()]
+    assert {path.name for path in beside} == {
+        "CURRENT", "LOCK", "build.toml", "verified.json", "work.sqlite",
+    }  # fmt: skip
+
+    for path in beside:
+        good = path.read_bytes()
+        for place in range(0, len(good), max(1, len(good) // 7)):
+            path.write_bytes(good[:place] + bytes([good[place] ^ 1]) + good[place + 1 :])
+            if path.name == "CURRENT" and place < len(good) - 1:
+                with pytest.raises(CorruptIndexError, match="CURRENT"):
+                    open_index(kb, encoder=word_encoder)
+            else:
+                assert texts(kb, word_encoder) == OLD_TEXTS
+                assert build_index([str(docs)], kb, encoder=word_encoder).skipped == 5
+        path.write_bytes(good)
+
+
 def test_any_missing_file_is_noticed_and_named(kb, word_encoder, tmp_path):
     folder = current_folder(kb)
 
