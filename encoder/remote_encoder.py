@@ -117,7 +117,7 @@ class RemoteEncoder(Encoder):
         report: EncodeReport | None,
         first: int = 0,
     ) -> NDArray[np.float32]:
-        texts = list(texts)
+        texts = check_texts(texts, first)
         bare = self._bare(texts, template, first)
         report = EncodeReport() if report is None else report
         # Of the text as it came, by which a caller that purges it knows it.

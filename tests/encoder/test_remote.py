@@ -739,6 +739,8 @@ def test_options_that_are_wrong(option, value, sentence):
 def test_wrong_texts_are_named_and_nothing_is_asked(make, service):
     with pytest.raises(TypeError, match=r"texts\[1\] must be a string, got int"):
         make().encode_documents(["a", 1])
+    with pytest.raises(TypeError, match="got one string; put it in a list"):
+        make().encode_documents("abc")
     with pytest.raises(ValueError, match=r"texts\[0\] holds lone surrogates"):
         make().encode_queries(["\ud800"])
     with pytest.raises(TypeError, match="gives no vectors of single tokens"):
