@@ -113,6 +113,8 @@ def _extract(
     names = archive.namelist()
     if names.count(NAME) != 1 or archive.getinfo(NAME).file_size > _LARGEST_MANIFEST:
         raise BackupError(backup, "holds no manifest of an index")
+    if any(info.header_offset < 0 for info in archive.infolist()):
+        raise BackupError(backup, "has a damaged table of contents")
     (folder / NAME).write_bytes(archive.read(NAME))
     try:
         manifest = Manifest.read(folder)

@@ -62,13 +62,12 @@ def _examine(index: Path, device: str, *, fix: bool, as_json: bool) -> int:
 
 
 def _encoder(index: Path, device: str) -> "Encoder":
-    from encoder import load_encoder
     from indexing.generation import current_folder
     from indexing.manifest import Manifest
-    from indexing.terms import check_same_encoder
+    from indexing.terms import check_same_encoder, load_built
 
     built = Manifest.read(current_folder(index)).encoder
-    encoder = load_encoder(built.name, device=device)
+    encoder = load_built(built, device=device)
     check_same_encoder(index, built, encoder.spec)
     return encoder
 

@@ -33,7 +33,7 @@ from indexing.publishing import (
 from indexing.purging import purge_index
 from indexing.sources import Failure, Item, check_sources, scan_sources
 from indexing.splitting import Piece, split_document
-from indexing.terms import agree
+from indexing.terms import agree, load_built
 from indexing.work import FileRow, State, WorkFile, job
 from indexing.writing import GenerationWriter
 
@@ -364,9 +364,7 @@ class _Build:
 
     def _loaded_encoder(self) -> "Encoder":
         if self._encoder is None:
-            from encoder import load_encoder
-
-            self._encoder = load_encoder(self._terms.encoder.name, device=self.config.device)
+            self._encoder = load_built(self._terms.encoder, device=self.config.device)
         return self._encoder
 
     def _warn_of_blind_encoder(self) -> None:

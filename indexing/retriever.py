@@ -26,7 +26,7 @@ from indexing.hits import Hit, Mode
 from indexing.legs import Query
 from indexing.reranking import Reranking, TextScorer, rerank_ranked
 from indexing.selection import Shape, Shown, shape_ranked
-from indexing.terms import check_same_encoder
+from indexing.terms import check_same_encoder, load_built
 
 if TYPE_CHECKING:
     from encoder import Encoder
@@ -100,9 +100,7 @@ class SearchIndex:
                 return self._encoders[built.fingerprint]
             if self._is_given:  # another name for the same vectors
                 return next(iter(self._encoders.values()))
-            from encoder import load_encoder
-
-            encoder = load_encoder(built.name, device=self._device, backend=self._backend)
+            encoder = load_built(built, device=self._device, backend=self._backend)
             check_same_encoder(self.folder, built, encoder.spec)
             # The one before may still be asked by a search that began with it.
             self._encoders = dict(list(self._encoders.items())[-1:])

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from encoder import EncoderSpec, describe_encoder
 from indexing.config import BuildConfig
@@ -14,6 +15,9 @@ from indexing.splitting import (
     SplitterConfig,
     check_foreign,
 )
+
+if TYPE_CHECKING:
+    from encoder import Encoder
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,6 +73,19 @@ def check_same_encoder(index: Path, built: EncoderSpec, given: EncoderSpec) -> N
     differences = given.differences(built)
     if differences:
         raise IndexMismatchError(index, built.name, given.name, differences)
+
+
+def load_built(built: EncoderSpec, *, device: str = "auto", backend: str = "auto") -> "Encoder":
+    """Load the encoder that an index names, cut to the index's dimensions.
+
+    Whether it still gives the same vectors is for `check_same_encoder` to say.
+    """
+    from encoder import load_encoder
+
+    encoder = load_encoder(built.name, device=device, backend=backend)
+    if built.dim >= encoder.dim:
+        return encoder
+    return load_encoder(built.name, device=device, backend=backend, dim=built.dim)
 
 
 def _splitter(

@@ -4,6 +4,7 @@ import re
 import shutil
 from html import unescape
 from html.parser import HTMLParser
+from pathlib import Path
 
 import pytest
 
@@ -11,6 +12,7 @@ from encoder import ModelNotFoundError
 from indexing import BuildConfig, build_index
 from indexing.hits import Mode
 
+DOCS = Path(__file__).parents[2] / "docs"
 HARMLESS_TAGS = {"a", "article", "blockquote", "details", "div", "h1", "h2", "h3", "img", "mark"}
 HARMLESS_TAGS |= {"p", "section", "span", "summary"}
 HARMLESS_ATTRIBUTES = {"alt", "aria-label", "class", "id", "lang"}
@@ -84,7 +86,8 @@ def test_before_the_first_question_it_says_what_is_indexed_and_offers_examples(
     assert len(page.button) == 3
     about = page.caption[-1].value
     assert "**handbook**" in about
-    assert "28 documents" in about
+    pages = len(list(DOCS.glob("*/*.md")))
+    assert f"{pages} documents" in about
     assert "MiniLM" in about
     assert page.query_params == {}
 
@@ -110,7 +113,7 @@ def test_a_question_brings_hits_an_answer_and_a_link(open_page, handbook_index):
     assert len(articles(page)) == 10
     assert "en/getting-started.md" in plain(first)
     assert "Getting started › Install it" in plain(first)
-    assert re.search(r"score 0\.0\d\d · meaning 0\.\d\d · words \d", plain(first))
+    assert re.search(r"score [01]\.\d\d\d · meaning 0\.\d\d · words \d", plain(first))
     assert "Python 3.11" in marked(first)
     assert marked(first) in plain(answer(page))
     assert 'href="#hit-1"' in answer(page)

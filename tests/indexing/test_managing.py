@@ -207,6 +207,20 @@ def test_a_backup_with_any_flipped_byte_is_refused_or_restores_the_same(kb, tmp_
         managing.restore(tmp_path / "cut", file, quiet)
 
 
+def test_a_backup_whose_table_of_contents_points_before_its_beginning_is_refused(kb, tmp_path):
+    file = tmp_path / "kb.zip"
+    managing.back_up(kb, file, quiet)
+    bad = bytearray(file.read_bytes())
+    place = len(bad) - 22 + 16  # the table's offset, in the record that ends a ZIP file
+    bad[place : place + 4] = (int.from_bytes(bad[place : place + 4], "little") + 64).to_bytes(
+        4, "little"
+    )
+    file.write_bytes(bad)
+
+    with pytest.raises(BackupError, match="damaged table of contents|cannot be read"):
+        managing.restore(tmp_path / "restored", file, quiet)
+
+
 @pytest.mark.parametrize(
     "name", ["../evil", "/tmp/evil", "base/../../evil", "c:\\evil", "..\\evil", "base//x", "./x"]
 )

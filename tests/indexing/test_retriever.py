@@ -5,6 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 
+from encoder import load_encoder
 from indexing import build_index, open_index
 from indexing.fusion import Fusion
 from indexing.langchain_adapters import IndexRetriever
@@ -24,7 +25,10 @@ def kb(tmp_path_factory, default_encoder):
     docs.mkdir()
     for name, text in PAGES.items():
         (docs / name).write_text(text, "utf-8")
-    build_index([str(docs)], folder / "kb", encoder=default_encoder)
+    # Of its own precision: another engine's rows may be kept under the same texts.
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("ANGLER_CACHE_MIB", "0")
+        build_index([str(docs)], folder / "kb", encoder=default_encoder)
     return folder / "kb"
 
 
@@ -192,3 +196,14 @@ def test_a_document_cannot_overwrite_its_citation(kb, default_encoder, tmp_path)
 
     assert isinstance(retriever, IndexRetriever)
     assert (document.metadata["document"], document.metadata["year"]) == ("a", 3)
+
+
+def test_an_index_of_cut_embeddings_is_opened_by_its_own_name(tmp_path):
+    (tmp_path / "docs").mkdir()
+    (tmp_path / "docs" / "trains.md").write_text("# Trains\n\nTickets are sold at the desk.\n")
+    build_index([str(tmp_path / "docs")], tmp_path / "kb", encoder=load_encoder(dim=64))
+
+    index = open_index(tmp_path / "kb")
+
+    assert index.search("railway booking", 1, mode="dense")[0].document == "docs/trains.md"
+    assert index.encoder.dim == 64
