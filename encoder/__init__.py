@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from encoder.report import EncodeReport
     from encoder.reranker import Ranked, Reranker, load_reranker
     from encoder.rerankers import known_rerankers
+    from encoder.similarity import Similarity, compare
     from encoder.spec import EncoderSpec
 
 _HOMES = {
@@ -23,6 +24,8 @@ _HOMES = {
     "describe_encoder": "encoder.model_folder",
     "HeadEmbeddings": "encoder.heads",
     "mixed_scores": "encoder.heads",
+    "compare": "encoder.similarity",
+    "Similarity": "encoder.similarity",
     "load_reranker": "encoder.reranker",
     "Reranker": "encoder.reranker",
     "Ranked": "encoder.reranker",
@@ -40,6 +43,8 @@ __all__ = [
     "EncodeReport",
     "describe_encoder",
     "load_described",
+    "compare",
+    "Similarity",
     "load_reranker",
     "Reranker",
     "Ranked",
