@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from encoder.npy import npy_header
 from indexing.catalog import Catalog, CatalogWriter, DocumentRecord
-from indexing.stores import Store, make_store, open_store
+from indexing.stores import Store, build_store, make_store, open_store
 from indexing.stores.base import check_rows
 
 CATALOG = "catalog.sqlite"
@@ -24,7 +24,8 @@ class SegmentWriter:
         self._folder = folder
         self._dim = dim
         self._catalog = CatalogWriter(folder / CATALOG)
-        self._store = make_store(store, dim, index_type=index_type)
+        make_store(store, dim, index_type=index_type)  # a wrong type is found out before the work
+        self._store, self._index_type = store, index_type
         self._count = 0
         self._ids: list[NDArray[np.int64]] = []
         self._file = (folder / _EMBEDDINGS).open("wb")
@@ -50,8 +51,8 @@ class SegmentWriter:
         self._file.seek(0)
         self._file.write(npy_header(len(ids), self._dim))
         self._file.close()
-        self._store.add(ids, np.load(self._folder / _EMBEDDINGS, mmap_mode="r", allow_pickle=False))
-        self._store.save(self._folder)
+        rows = np.load(self._folder / _EMBEDDINGS, mmap_mode="r", allow_pickle=False)
+        build_store(self._store, self._folder, ids, rows, index_type=self._index_type)
 
 
 class Segment:

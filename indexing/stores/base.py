@@ -69,6 +69,11 @@ class Store(Protocol):
         ...
 
     @classmethod
+    def build(cls, folder: Path, ids: NDArray[np.int64], embeddings: NDArray[np.float32]) -> None:
+        """Write a store of all these rows for `open`; they may be mapped from a file."""
+        ...
+
+    @classmethod
     def open(cls, folder: Path) -> Self:
         """Read what `save` wrote."""
         ...

@@ -70,6 +70,13 @@ class ExactStore:
         np.save(folder / _IDS, self._ids)
 
     @classmethod
+    def build(cls, folder: Path, ids: NDArray[np.int64], embeddings: NDArray[np.float32]) -> None:
+        """Write a store of all these rows, straight from where they are mapped."""
+        check_rows(ids, embeddings, embeddings.shape[1])
+        np.save(folder / _EMBEDDINGS, embeddings)
+        np.save(folder / _IDS, ids)
+
+    @classmethod
     def open(cls, folder: Path) -> Self:
         """Map the embeddings into memory."""
         embeddings = np.load(folder / _EMBEDDINGS, mmap_mode="r", allow_pickle=False)

@@ -9,6 +9,9 @@ from indexing.errors import UsageError
 if TYPE_CHECKING:
     from pathlib import Path
 
+    import numpy as np
+    from numpy.typing import NDArray
+
     from indexing.stores.base import Store
     from indexing.stores.exact import ExactStore
     from indexing.stores.faiss import FaissStore
@@ -35,6 +38,24 @@ def make_store(kind: str, dim: int, *, index_type: str = "flat") -> Store:
             f"Known: {', '.join(_INDEX_TYPES[kind])}."
         )
     return _class(kind)(dim)
+
+
+def build_store(
+    kind: str,
+    folder: Path,
+    ids: NDArray[np.int64],
+    embeddings: NDArray[np.float32],
+    *,
+    index_type: str = "flat",
+) -> None:
+    """Write a store of all these rows, which may be mapped from a file.
+
+    Raises:
+        UsageError: If there is no such store or index type.
+        MissingExtraError: If its engine is not installed.
+    """
+    make_store(kind, embeddings.shape[1], index_type=index_type)
+    _class(kind).build(folder, ids, embeddings)
 
 
 def open_store(kind: str, folder: Path) -> Store:

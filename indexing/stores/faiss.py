@@ -1,5 +1,6 @@
 """FAISS on the CPU: the flat index, exact and without training."""
 
+import struct
 from pathlib import Path
 from typing import Any, Self
 
@@ -15,6 +16,7 @@ except ImportError as error:
     raise MissingExtraError("The FAISS store", "faiss") from error
 
 _FILE = "store.faiss"
+_WRITTEN_AT_ONCE = 65_536
 
 
 class FaissStore:
@@ -63,11 +65,50 @@ class FaissStore:
             raise OSError(f"Cannot write {folder / _FILE}: {error}") from error
 
     @classmethod
+    def build(cls, folder: Path, ids: NDArray[np.int64], embeddings: NDArray[np.float32]) -> None:
+        """Write a store of all these rows, a block at a time: a million need not fit in memory."""
+        check_rows(ids, embeddings, embeddings.shape[1])
+        dim = embeddings.shape[1]
+        empty = faiss.serialize_index(faiss.IndexIDMap2(faiss.IndexFlatIP(dim))).tobytes()
+        parts = _headers(empty, len(ids), dim)
+        if parts is None:  # another version of FAISS writes otherwise
+            store = cls(dim)
+            store.add(ids, embeddings)
+            store.save(folder)
+            return
+        with (folder / _FILE).open("wb") as file:
+            file.write(parts[0])
+            for start in range(0, len(ids), _WRITTEN_AT_ONCE):
+                block = embeddings[start : start + _WRITTEN_AT_ONCE]
+                file.write(np.ascontiguousarray(block, "<f4").tobytes())
+            file.write(parts[1])
+            file.write(np.ascontiguousarray(ids, "<i8").tobytes())
+
+    @classmethod
     def open(cls, folder: Path) -> Self:
         """Read the index."""
         store = cls.__new__(cls)
         store._index = faiss.read_index(str(folder / _FILE))
         return store
+
+
+def _headers(empty: bytes, rows: int, dim: int) -> tuple[bytes, bytes] | None:
+    """What stands before the rows and before the ids in a file of so many.
+
+    The file is that of an empty index with its counts put in: for each of the two parts its name,
+    the dimension, the count, two unused numbers, a flag and the metric; then the vectors' length.
+
+    Source: faiss/impl/index_write.cpp, `write_index_header`.
+    """
+    part = struct.Struct("<4siqqq?i")
+    counts = struct.Struct("<q")
+    if len(empty) != 2 * part.size + 2 * counts.size or any(empty[-2 * counts.size :]):
+        return None
+    parts = [list(part.unpack_from(empty, place * part.size)) for place in range(2)]
+    if [one[:3] for one in parts] != [[b"IxM2", dim, 0], [b"IxFI", dim, 0]]:
+        return None
+    before = b"".join(part.pack(*one[:2], rows, *one[3:]) for one in parts)
+    return before + counts.pack(rows * dim), counts.pack(rows)
 
 
 def _parameters(allowed: NDArray[np.int64] | None, excluded: NDArray[np.int64] | None) -> Any:  # noqa: ANN401 - faiss is untyped

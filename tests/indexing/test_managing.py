@@ -217,7 +217,7 @@ def test_a_backup_whose_table_of_contents_points_before_its_beginning_is_refused
     )
     file.write_bytes(bad)
 
-    with pytest.raises(BackupError, match="damaged table of contents|cannot be read"):
+    with pytest.raises(BackupError, match=r"damaged table of contents|cannot be read"):
         managing.restore(tmp_path / "restored", file, quiet)
 
 

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from indexing.errors import UsageError
-from indexing.stores import make_store, open_store, store_kinds
+from indexing.stores import build_store, make_store, open_store, store_kinds
 from indexing.stores.exact import ExactStore
 
 DIM = 8
@@ -388,7 +388,7 @@ _WITHOUT_FAISS = """
 import sys
 sys.modules["faiss"] = None  # as if it were not installed
 from encoder import MissingExtraError
-from indexing.stores import make_store
+from indexing.stores import build_store, make_store
 make_store("exact", 4)
 try:
     make_store("faiss", 4)
@@ -403,3 +403,35 @@ def test_without_faiss_its_store_names_the_line_that_installs_it():
     )
 
     assert done.stdout == "The FAISS store needs an extra: pip install -e '.[faiss]'\n"
+
+
+@pytest.mark.parametrize("kind", store_kinds())
+@pytest.mark.parametrize("count", [0, 1, 5, 70_000])
+def test_a_store_built_from_mapped_rows_is_the_one_built_in_memory(tmp_path, kind, count):
+    rows = np.random.default_rng(0).normal(size=(count, 4)).astype(np.float32)
+    ids = np.arange(count, dtype=np.int64)[::-1] * 3 + 7
+    np.save(tmp_path / "rows.npy", rows)
+    (tmp_path / "built").mkdir()
+    (tmp_path / "saved").mkdir()
+
+    mapped = np.load(tmp_path / "rows.npy", mmap_mode="r")
+    build_store(kind, tmp_path / "built", ids, mapped)
+    store = make_store(kind, 4)
+    store.add(ids, rows)
+    store.save(tmp_path / "saved")
+
+    for path in (tmp_path / "saved").iterdir():
+        assert (tmp_path / "built" / path.name).read_bytes() == path.read_bytes()
+    got = open_store(kind, tmp_path / "built").search(np.ones((1, 4), np.float32), 3)
+    want = store.search(np.ones((1, 4), np.float32), 3)
+    assert got.ids.tolist() == want.ids.tolist()
+    assert len(open_store(kind, tmp_path / "built")) == count
+
+
+def test_another_layout_of_the_engine_is_built_in_memory(tmp_path, monkeypatch):
+    monkeypatch.setattr("indexing.stores.faiss._headers", lambda *_: None)
+    rows, ids = np.eye(3, dtype=np.float32), np.array([5, 6, 7])
+
+    build_store("faiss", tmp_path, ids, rows)
+
+    assert open_store("faiss", tmp_path).search(rows, 1).ids.tolist() == [[5], [6], [7]]

@@ -1,0 +1,132 @@
+"""`python -m benchmarks.build`: what reading, splitting and storing add to encoding, and memory.
+
+The overhead is measured with the default encoder on real sentences: a whole build against encoding
+the same embedded texts alone. The memory is measured with synthetic embeddings, so that a million
+chunks of real sentences are done in minutes.
+"""
+
+import argparse
+import os
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from benchmarks.machine import describe_machine
+from benchmarks.material import StandIn, write_documents
+from indexing import build_index
+from indexing.generation import open_current
+
+RESULT = Path(__file__).parent / "results" / "build.md"
+OVERHEAD_MOST, MEMORY_MOST_MIB = 0.15, 1024
+_EVERY_S = 0.1
+
+
+def main() -> None:
+    """Measure both, each in a process of its own, and compare with what was promised."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.build", description=__doc__)
+    parser.add_argument("--documents", type=int, default=300, help="for the overhead; default: 300")
+    parser.add_argument("--chunks", type=int, default=1_000_000, help="default: 1000000")
+    parser.add_argument("--folder", type=Path, help="where to work (default: a temporary folder)")
+    parser.add_argument("--write", action="store_true", help=f"write {RESULT.name}")
+    parser.add_argument("--part", choices=("overhead", "memory"), help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    os.environ["ANGLER_CACHE_MIB"] = "0"
+    if arguments.part is not None:
+        with TemporaryDirectory(dir=arguments.folder) as name:
+            part = _overhead if arguments.part == "overhead" else _memory
+            number = arguments.documents if arguments.part == "overhead" else arguments.chunks
+            print(part(Path(name), number))
+        return
+    rows = [_in_process(part) for part in ("overhead", "memory")]
+    text = "\n".join(["| what | measured | promised |", "|---|---|---|", *rows])
+    print(text)
+    if arguments.write:
+        head = "\n".join(f"- {key}: {value}" for key, value in describe_machine().items())
+        RESULT.write_text(
+            f"# Building from end to end\n\n`python -m benchmarks.build --documents "
+            f"{arguments.documents} --chunks {arguments.chunks} --write`\n\n{head}\n\n{text}\n",
+            "utf-8",
+        )
+
+
+def _in_process(part: str) -> str:
+    command = [sys.executable, "-m", "benchmarks.build", *sys.argv[1:], "--part", part]
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
+    return done.stdout.strip()
+
+
+def _overhead(root: Path, documents: int) -> str:
+    from encoder import load_encoder
+
+    write_documents(root / "docs", documents, chunks_each=3)
+    encoder = load_encoder()
+    warm = root / "warm"
+    write_documents(warm, 20, chunks_each=3)
+    build_index([str(warm)], root / "warm-kb", encoder=encoder)
+    started = time.perf_counter()
+    report = build_index([str(root / "docs")], root / "kb", encoder=encoder)
+    whole = time.perf_counter() - started
+    generation = open_current(root / "kb", with_stores=False)
+    records = [record for portion in generation.portions() for record in portion]
+    texts = [chunk.embedded for record in records for chunk in record.chunks]
+    started = time.perf_counter()
+    encoder.encode_documents(texts)
+    alone = time.perf_counter() - started
+    return (
+        f"| {report.documents} documents, {report.chunks} chunks, {encoder.spec.name}: "
+        f"{whole:.1f} s, of these {alone:.1f} s pure encoding | +{whole / alone - 1:.1%} "
+        f"| +{OVERHEAD_MOST:.0%} |"
+    )
+
+
+def _memory(root: Path, chunks: int) -> str:
+    each = 20
+    write_documents(root / "docs", max(1, chunks // each), chunks_each=each)
+    encoder = StandIn()
+    before = _memory_mib()
+    watch = _Watch()
+    watch.start()
+    started = time.perf_counter()
+    report = build_index([str(root / "docs")], root / "kb", encoder=encoder.typed())
+    seconds = time.perf_counter() - started
+    watch.stop()
+    own = seconds - encoder.seconds
+    return (
+        f"| {report.chunks} chunks of {report.documents} documents, synthetic embeddings of "
+        f"{encoder.dim} values: {seconds:.0f} s ({own / report.chunks * 1e6:.0f} µs each without "
+        f"the embeddings) | {watch.peak_mib - before:.0f} MiB | {MEMORY_MOST_MIB} MiB |"
+    )
+
+
+def _memory_mib() -> float:
+    """Memory of this process that is not a file's, which the system may take back at will."""
+    for line in Path("/proc/self/status").read_text("utf-8").splitlines():
+        if line.startswith("RssAnon:"):
+            return int(line.split()[1]) / 1024
+    raise RuntimeError("This system does not tell a process's own memory (RssAnon).")
+
+
+class _Watch(threading.Thread):
+    """Notes the most memory until it is stopped."""
+
+    def __init__(self) -> None:
+        super().__init__(daemon=True)
+        self.peak_mib = 0.0
+        self._done = threading.Event()
+
+    def run(self) -> None:
+        """Look at the memory again and again."""
+        while not self._done.wait(_EVERY_S):
+            self.peak_mib = max(self.peak_mib, _memory_mib())
+
+    def stop(self) -> None:
+        """Stop looking."""
+        self._done.set()
+        self.join()
+
+
+if __name__ == "__main__":
+    main()
