@@ -5,6 +5,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import chain, islice
 from typing import Protocol, TypeVar, runtime_checkable
 
 import numpy as np
@@ -258,13 +259,14 @@ def _at_a_time(
     workers: int, run: Callable[[list[Item]], Rows], batches: Iterator[list[Item]]
 ) -> Iterator[tuple[list[Item], Rows]]:
     """Each batch and what `run` makes of it, in order; `workers` of them run at a time."""
-    if workers == 1:
-        yield from ((batch, run(batch)) for batch in batches)
+    first = list(islice(batches, 2))
+    if workers == 1 or len(first) < 2:  # a single query is not handed to another thread
+        yield from ((batch, run(batch)) for batch in chain(first, batches))
         return
     waiting: deque[tuple[list[Item], Future[Rows]]] = deque()
     with ThreadPoolExecutor(workers, thread_name_prefix="encode") as pool:
         try:
-            for batch in batches:
+            for batch in chain(first, batches):
                 waiting.append((batch, pool.submit(run, batch)))
                 if len(waiting) > 2 * workers:  # enough that no worker waits for another
                     done, rows = waiting.popleft()

@@ -38,6 +38,9 @@ log = logging.getLogger(__name__)
 
 TOKEN_BUDGET = 2048
 """Most tokens of a batch: what stays in the caches of a core."""
+KEPT_SHAPES = 64
+"""For how many shapes of a batch compiled code is kept. Batches come in order of their lengths, so
+a shape is rarely needed again; OpenVINO's own 5,000 take hundreds of MiB in the long run."""
 _PRECISIONS = {"float32": "f32", "bfloat16": "bf16"}
 _FORMAT = 1
 """Goes up when the conversion changes, so that nothing converted before is used again."""
@@ -140,7 +143,11 @@ class _Output:
     def __init__(self, graph: Any, output: int, precision: str) -> None:  # noqa: ANN401
         only = openvino.Model([graph.get_results()[output]], graph.get_parameters())
         # One core for each batch: cores that share one wait for each other at every layer.
-        options = {"INFERENCE_PRECISION_HINT": precision, "PERFORMANCE_HINT": "THROUGHPUT"}
+        options = {
+            "INFERENCE_PRECISION_HINT": precision,
+            "PERFORMANCE_HINT": "THROUGHPUT",
+            "CPU_RUNTIME_CACHE_CAPACITY": KEPT_SHAPES,
+        }
         try:
             self._compiled = openvino.Core().compile_model(only, "CPU", options)
         except RuntimeError as error:

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import threading
 from collections import Counter
 
 import numpy as np
@@ -31,6 +32,7 @@ class Engine:
         """Most tokens that it holds."""
         self.error = error or torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB.")
         self.batches = []
+        self.threads = set()
 
     def embed(self, ids):
         self._take(ids)
@@ -41,6 +43,7 @@ class Engine:
         return self._backend.embed_tokens(ids)
 
     def _take(self, ids):
+        self.threads.add(threading.current_thread().name)
         padded = len(ids) * max(map(len, ids))
         if self.memory is not None and padded > self.memory:
             raise self.error
@@ -97,6 +100,39 @@ def test_more_texts_than_are_tokenised_at_a_time_keep_their_order(watched, small
     assert padded < 1.05 * sum(map(sum, engine.batches)), "neighbours in a batch are alike"
     full = [len(batch) * max(batch) for batch in engine.batches[:-1]]
     assert min(full) > 0.8 * engine.token_budget, "only the last batch is small"
+
+
+@pytest.mark.parametrize("workers", [1, 3])
+def test_one_batch_stays_in_the_caller_s_thread(watched, workers):
+    encoder, engine = watched()
+    engine.workers = workers
+
+    encoder.encode_queries(["how do I reset my password"])
+    assert engine.threads == {threading.current_thread().name}
+
+    engine.threads.clear()
+    encoder.encode_documents([f"number {n} " * 9 for n in range(60)])
+    assert len(engine.threads) <= workers
+    assert (threading.current_thread().name in engine.threads) == (workers == 1)
+
+
+@pytest.mark.parametrize("workers", [2, 5])
+def test_batches_that_run_at_a_time_keep_their_rows(watched, small_encoder, texts, workers):
+    encoder, engine = watched(memory=120)
+    engine.workers = workers
+    many = [f"number {n} {texts[n % 10]}" for n in range(150)]
+
+    got = encoder.encode_documents(many)
+
+    assert_close(got, small_encoder("bert-mean").encode_documents(many))
+
+
+def test_an_error_among_batches_that_run_at_a_time_ends_the_call(watched):
+    encoder, engine = watched(memory=20)
+    engine.workers = 2
+
+    with pytest.raises(MemoryError, match=r"^texts\[\d+\] with its 2\d tokens does not fit"):
+        encoder.encode_documents([f"number {n} " * 9 for n in range(60)])
 
 
 def test_a_report_counts_tokens_and_names_the_texts_that_were_cut(small_encoder):
