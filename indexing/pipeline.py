@@ -355,7 +355,8 @@ class _Build:
         if self._encoder is None:
             from encoder import load_encoder
 
-            self._encoder = load_encoder(self._terms.encoder.name, device=self.config.device)
+            spec = self._terms.encoder
+            self._encoder = load_encoder(spec.name, device=self.config.device, dtype=spec.dtype)
         return self._encoder
 
     def _warn_of_blind_encoder(self) -> None:

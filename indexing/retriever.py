@@ -102,7 +102,9 @@ class SearchIndex:
                 return next(iter(self._encoders.values()))
             from encoder import load_encoder
 
-            encoder = load_encoder(built.name, device=self._device, backend=self._backend)
+            encoder = load_encoder(
+                built.name, device=self._device, backend=self._backend, dtype=built.dtype
+            )
             check_same_encoder(self.folder, built, encoder.spec)
             # The one before may still be asked by a search that began with it.
             self._encoders = dict(list(self._encoders.items())[-1:])

@@ -1,6 +1,6 @@
 """What a build must keep to: the existing index's terms, or the caller's choices for a new one."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from encoder import EncoderSpec, describe_encoder
@@ -37,6 +37,8 @@ def agree(
     """
     name = config.encoder or (built.encoder.name if built else None)
     spec = encoder or describe_encoder(name).spec
+    if built is not None and encoder is None:
+        spec = replace(spec, precision=built.encoder.precision)  # loading follows the index
     if built is None:
         return Terms(
             encoder=spec,
