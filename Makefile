@@ -1,5 +1,7 @@
 # make demo   environment, handbook index, search page on http://127.0.0.1:8501 (PORT= changes it)
 # make test   environment, then everything that CI runs: format, lint, types, tests, browser tests
+# make mteb   an environment of its own with the mteb package; its tasks against our own figures (ANGLER_DATA)
+# make reproduce   every published figure, by its command (ANGLER_DATA)
 # make kill-test  kill -9 at 240 random moments of the commands that write an index (minutes)
 # make parity other libraries' vectors beside ours, live, and recorded anew for make test
 # make fix    format and mend what ruff can mend
@@ -12,7 +14,7 @@ PEERS := .parity
 DEMO := .demo/handbook
 FILES := pyproject.toml constraints.txt
 
-.PHONY: demo test check fix install clean kill-test parity
+.PHONY: demo test check fix install clean kill-test parity mteb reproduce
 .DEFAULT_GOAL := demo
 
 demo: $(VENV)/.ready-app
@@ -28,6 +30,13 @@ test: $(VENV)/.ready-dev
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/python -m pytest
+
+mteb:
+	@scripts/make-environment $(PYTHON) .venv-mteb openvino,faiss,mteb
+	.venv-mteb/bin/python -m benchmarks.mteb_tasks
+
+reproduce: $(VENV)/.ready-dev
+	$(BIN)/python -m benchmarks.reproduce
 
 kill-test: $(VENV)/.ready-dev
 	nice -n 10 $(BIN)/python -m benchmarks.kill --rounds 240

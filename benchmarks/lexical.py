@@ -41,7 +41,7 @@ def main() -> None:
     with TemporaryDirectory(prefix="angler-lexical-") as folder:
         place, started = Path(folder), time.perf_counter()
         writer = LexicalWriter(place)
-        writer.add(enumerate(_chunks(sets, arguments.chunks)))
+        writer.add(enumerate(made_chunks(sets, arguments.chunks)))
         writer.close()
         built_s = time.perf_counter() - started
         size = sum(path.stat().st_size for path in place.iterdir()) / 2**20
@@ -56,7 +56,7 @@ def main() -> None:
         write_result("lexical.md", "Lexical search at size", command, text)
 
 
-def _chunks(sets: Path, count: int) -> Iterator[str]:
+def made_chunks(sets: Path, count: int) -> Iterator[str]:
     """Chunks of shuffled sentences, the sets in turn, so that words keep their frequencies."""
     draw = random.Random(0)
     pools = {name: _sentences(sets / name) for name in SETS}

@@ -12,7 +12,8 @@ from pathlib import Path
 from benchmarks.machine import describe_machine
 from data import load_beir
 from encoder import load_encoder
-from indexing.evaluation import DatasetRankings
+from indexing.evaluation import score_rankings
+from indexing.judged import DatasetRankings
 
 ROOT = Path(__file__).parent.parent
 RESULT = ROOT / "benchmarks" / "results" / "precision.md"
@@ -37,7 +38,7 @@ def main() -> None:
         for name, split in SETS:
             print(f"{encoder.engine}: {name} ...", file=sys.stderr)
             rankings = DatasetRankings(load_beir(folder / name, split), encoder)
-            score = rankings.evaluate("dense")["ndcg@10"]
+            score = score_rankings(rankings, "dense").as_dict()["ndcg@10"]
             change = score / exact.setdefault(name, score) - 1
             cells.append(f"{score:.4f} ({100 * change:+.2f} %)")
         lines.append(f"| {' | '.join(cells)} |")

@@ -9,7 +9,8 @@ import argparse
 import csv
 import json
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
 from tempfile import gettempdir
 from typing import TYPE_CHECKING
@@ -22,6 +23,7 @@ from data import load_beir
 from encoder import load_encoder
 from indexing.evaluation import Evaluation, compare, score_rankings
 from indexing.fusion import Fusion, FusionMethod
+from indexing.fusion_choice import choose_fusion
 from indexing.hits import Mode
 from indexing.judged import DatasetRankings
 
@@ -36,6 +38,8 @@ SETS = (
 )  # fmt: skip
 ONLY_DEV = {"covidqa_long"}
 """Has no test split; its development split was seen when the share was chosen."""
+MOST_QUESTIONS = 500
+"""Of another split, that may choose a set's fusion."""
 COMPARABLE = 0.6
 """From this share of the better leg on, hybrid should beat both."""
 
@@ -48,6 +52,10 @@ class Row:
     lexical: Evaluation
     hybrid: Evaluation
     rrf: Evaluation
+    """Hybrid by reciprocal ranks."""
+    calibrated: Evaluation | None
+    """Hybrid with what the set's development or training queries choose, if it has such."""
+    fusion: Fusion | None
 
 
 def main() -> None:
@@ -82,12 +90,29 @@ def _measure(folder: Path, encoder: "Encoder", cache: Path) -> Row:
     rankings = DatasetRankings(dataset, encoder, embeddings=embeddings)
     ranks = Fusion(method=FusionMethod.RRF, dense_share=0.5)
     by_ranks = DatasetRankings(dataset, encoder, embeddings=embeddings, fusion=ranks)
+    fusion, calibrated = _chosen(folder, encoder, embeddings), None
+    if fusion is not None:
+        own = DatasetRankings(dataset, encoder, embeddings=embeddings, fusion=fusion)
+        calibrated = score_rankings(own, Mode.HYBRID)
     return Row(
         dense=score_rankings(rankings, Mode.DENSE),
         lexical=score_rankings(rankings, Mode.LEXICAL),
         hybrid=score_rankings(rankings, Mode.HYBRID),
         rrf=score_rankings(by_ranks, Mode.HYBRID),
+        calibrated=calibrated,
+        fusion=fusion,
     )
+
+
+def _chosen(folder: Path, encoder: "Encoder", embeddings: NDArray[np.float32]) -> Fusion | None:
+    """What the first questions of another split choose."""
+    splits = [split for split in ("dev", "train") if (folder / "qrels" / f"{split}.tsv").is_file()]
+    if folder.name in ONLY_DEV or not splits:
+        return None
+    full = load_beir(folder, splits[0])
+    queries = dict(islice(full.queries.items(), MOST_QUESTIONS))
+    some = replace(full, queries=queries, qrels={query: full.qrels[query] for query in queries})
+    return choose_fusion(DatasetRankings(some, encoder, embeddings=embeddings).judged())
 
 
 def _embeddings(path: Path, rankings: DatasetRankings) -> NDArray[np.float32]:
@@ -101,8 +126,8 @@ def _table(rows: list[Row], folder: Path) -> str:
     minilm, bm25 = _references(folder)
     lines = [
         "| set | documents | queries | dense | reference | lexical | reference | hybrid | "
-        "hybrid − better leg | p | by ranks |",
-        "|---|" + "---:|" * 10,
+        "hybrid − better leg | p | calibrated | by ranks |",
+        "|---|" + "---:|" * 11,
     ]
     for row in rows:
         name = row.dense.name if row.dense.split == "test" else f"{row.dense.name} (dev)"
@@ -112,9 +137,15 @@ def _table(rows: list[Row], folder: Path) -> str:
             f"| {name} | {row.dense.documents} | {len(row.dense.qrels)} | {_figure(row.dense)} "
             f"| {minilm.get(key, '')} | {_figure(row.lexical)} | {bm25.get(key, '')} "
             f"| {_figure(row.hybrid)} | {found['difference']:+.3f} | {found['p']:.3f} "
-            f"| {_mean(row.rrf):.3f} |"
+            f"| {_calibrated(row)} | {_mean(row.rrf):.3f} |"
         )
     return "\n".join(lines)
+
+
+def _calibrated(row: Row) -> str:
+    if row.calibrated is None or row.fusion is None:
+        return ""
+    return f"{_mean(row.calibrated):.3f} ({row.fusion.method} {row.fusion.dense_share:g})"
 
 
 def _mean(evaluation: Evaluation) -> float:

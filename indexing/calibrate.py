@@ -36,6 +36,8 @@ def _calibrate(arguments: Namespace) -> None:
     made = calibrate_index(
         Path(arguments.index), index.encoder, golden, progress=ProgressBar("questions")
     )
+    index.refresh()
+    fusion = index.generation.fusion
     thresholds = {mode: found.threshold(FALSE_ANSWER_RATE) for mode, found in made.modes.items()}
     if arguments.json:
         facts = {"source": made.source, "questions": made.questions, "chunks": made.chunks}
@@ -45,10 +47,12 @@ def _calibrate(arguments: Namespace) -> None:
                 **facts,
                 "false_answer_rate": FALSE_ANSWER_RATE,
                 "thresholds": thresholds,
+                "fusion": fusion.as_dict(),
             }
         )
         return
     print(f"Calibrated from {made.questions} {made.source} questions over {made.chunks} chunks.")
+    print(f"  hybrid: {fusion.method}, the dense leg counts {fusion.dense_share:g} of 1")
     for mode, threshold in thresholds.items():
         print(
             f"  {mode}: a best relevance below {threshold:.3f} counts as no answer, "

@@ -25,7 +25,9 @@ from indexing.calibration import (
     read_calibration,
     write_section,
 )
-from indexing.fusion import FUSED_DEPTH
+from indexing.fusion import FUSED_DEPTH, Fusion
+from indexing.fusion import SECTION as FUSION
+from indexing.fusion_choice import Judged, choose_fusion
 from indexing.generation import Generation, open_current
 from indexing.hits import Mode
 from indexing.legs import Query
@@ -277,13 +279,29 @@ def calibrate_index(
             questions = golden_questions(golden)
         source = SYNTHETIC if golden is None else GOLDEN
         made = calibrate(generation, encoder, questions, source=source, progress=progress)
+        # Questions made from the text share its words and would always speak for the lexical leg.
+        fusion = fusion_for(generation, encoder, questions) if golden is not None else None
         number = next_number(index)
         with new_generation(index, number) as folder:
             link_or_copy(generation.folder, folder)
             (folder / MANIFEST).unlink()  # a link: writing into it would change what is published
+            if fusion is not None:
+                write_section(folder, FUSION, fusion.as_dict())
             _put(folder, replace(generation.manifest, generation=number), made)
             publish(index, folder)
     return made
+
+
+def fusion_for(generation: Generation, encoder: "Encoder", questions: Sequence[Question]) -> Fusion:
+    """How the index should join its legs, by what these questions find."""
+    judged = []
+    for question in questions:
+        asked = Query(question.text, generation, lambda: encoder)
+        dense, lexical = asked.dense(FUSED_DEPTH), asked.lexical(FUSED_DEPTH)
+        chunks = generation.chunks([*{*dense, *lexical}])
+        grades = {id_: int(question.is_answered_by(chunk)) for id_, chunk in chunks.items()}
+        judged.append(Judged(dense, lexical, asked.unknown_share, grades))
+    return choose_fusion(judged)
 
 
 def _put(folder: Path, manifest: Manifest, made: Calibration) -> Manifest:

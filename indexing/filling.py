@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from data import Chunk, Document
 from indexing.catalog import ChunkRecord, DocumentRecord, FileState
 from indexing.embedding import Embedder, digest_of_embedded
-from indexing.splitting import Piece, SplitterConfig, split_document
+from indexing.splitting import Piece
 from indexing.work import State, WorkFile
 from indexing.writing import GenerationWriter
 
@@ -36,7 +36,7 @@ class Filler:
         work: WorkFile,
         *,
         encoder: "Encoder",
-        splitter: SplitterConfig,
+        split: Callable[[Document], list[Piece]],
         next_id: int,
         shown: Callable[[int, str], None],
     ) -> None:
@@ -49,14 +49,14 @@ class Filler:
         self._embedder = embedder
         self._work = work
         self._encoder = encoder
-        self._splitter = splitter
+        self._split = split
         self._shown = shown
         self._records: list[DocumentRecord] = []
         self._pieces: list[Piece] = []
 
     def add(self, document: Document, state: FileState) -> None:
         """Split a document, and encode and write it with the others of its portion."""
-        pieces = split_document(document, self._encoder, self._splitter)
+        pieces = self._split(document)
         if self._encoder.unknown_share(document.text[:_BLIND_SAMPLE]) > BLIND_SHARE:
             self.blind.append(document.id)
         self.add_record(self._record(document, state, pieces), pieces)

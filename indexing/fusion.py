@@ -3,11 +3,14 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Any
 
 RRF_CONSTANT = 60
 """Cormack, Clarke & Büttcher 2009 (https://doi.org/10.1145/1571941.1572114)."""
 BLIND_SHARE = 0.25
 """Share of unknown tokens from which an encoder's ranking is no evidence."""
+SECTION = "fusion"
+"""Where the choice for an index stands in its `calibration.json`."""
 FUSED_DEPTH = 100
 """Hits of each leg that fusion looks at, at least."""
 
@@ -34,6 +37,15 @@ class Fusion:
     def __post_init__(self) -> None:
         if not 0.0 <= self.dense_share <= 1.0:
             raise ValueError(f"dense_share must be between 0 and 1, got {self.dense_share}.")
+
+    def as_dict(self) -> dict[str, str | float]:
+        """Plain values for JSON."""
+        return {"method": str(self.method), "dense_share": self.dense_share}
+
+    @classmethod
+    def from_dict(cls, body: Mapping[str, Any]) -> "Fusion":
+        """The opposite of `as_dict`."""
+        return cls(method=FusionMethod(body["method"]), dense_share=body["dense_share"])
 
     def fuse(
         self,

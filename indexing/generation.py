@@ -10,11 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data import Chunk, Document
-from indexing.calibration import Calibration, read_calibration
+from indexing.calibration import Calibration, read_calibration, read_sections
 from indexing.catalog import Catalog, DocumentRecord, FileState
 from indexing.errors import CorruptIndexError, IndexNotFoundError
 from indexing.filter_parser import parse_filter
 from indexing.filters import BUILT_IN, Filter, FilterError, render_filter
+from indexing.fusion import SECTION as FUSION
 from indexing.fusion import Fusion
 from indexing.lexical import LexicalIndex
 from indexing.manifest import Manifest
@@ -59,7 +60,9 @@ class Generation:
         self.deleted: NDArray[np.int64] = np.load(folder / DELETED, allow_pickle=False)
         """Chunks of the base that are no longer there, ascending."""
         self._lexical = LexicalIndex(folder / LEXICAL) if with_stores else None
-        self.fusion = Fusion()
+        chosen = read_sections(folder).get(FUSION)
+        self.fusion = Fusion() if chosen is None else Fusion.from_dict(chosen)
+        """How hybrid search joins the legs."""
         self._allowed = lru_cache(maxsize=_KEPT_FILTERS)(self._find_allowed)
         self._stale = self.base.catalog.documents_of(self.deleted.tolist())
 

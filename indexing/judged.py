@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from data import BeirDataset
 from indexing.fusion import FUSED_DEPTH, Fusion
+from indexing.fusion_choice import Judged
 from indexing.hits import Mode
 from indexing.lexical import LexicalIndex, LexicalWriter
 from indexing.stores import make_store
@@ -77,8 +78,17 @@ class DatasetRankings:
 
     def fused(self, fusion: Fusion) -> list[Ranking]:
         """The rankings of hybrid search with a given fusion."""
-        legs = zip(self._dense, self._lexical, self._unknown_shares, strict=True)
-        return [dict(fusion.fuse(*of_query)) for of_query in legs]
+        return [dict(fusion.fuse(of.dense, of.lexical, of.unknown_share)) for of in self.judged()]
+
+    def judged(self) -> list[Judged]:
+        """What the legs found for each query, with its grades."""
+        place = {name: position for position, name in enumerate(self.dataset.corpus)}
+        grades = [
+            {place[name]: grade for name, grade in self.dataset.qrels[query].items()}
+            for query in self.dataset.queries
+        ]
+        legs = zip(self._dense, self._lexical, self._unknown_shares, grades, strict=True)
+        return [Judged(*of_query) for of_query in legs]
 
     @cached_property
     def _unknown_shares(self) -> list[float]:

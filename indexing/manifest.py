@@ -70,15 +70,22 @@ class Manifest:
             raise CorruptIndexError(path, "was changed after it was written")
         if body.pop("format") not in READ_FORMATS:
             raise CorruptIndexError(path, "was written by another version of Angler")
-        return cls._from_body(body)
+        return cls._from_body(path, body)
 
     @classmethod
-    def _from_body(cls, body: dict[str, Any]) -> "Manifest":
+    def _from_body(cls, path: Path, body: dict[str, Any]) -> "Manifest":
         del body["fingerprint"]
         body["encoder"] = EncoderSpec.from_dict(body["encoder"])
-        body["splitter"] = SplitterConfig(**body["splitter"])
+        body["splitter"] = _splitter(path, body["splitter"])
         body["files"] = {name: FileFact(**fact) for name, fact in body["files"].items()}
         return cls(**body)
+
+
+def _splitter(path: Path, body: Mapping[str, Any]) -> SplitterConfig:
+    try:
+        return SplitterConfig(**body)
+    except (TypeError, ValueError):  # a way of splitting that came later
+        raise CorruptIndexError(path, "was written by another version of Angler") from None
 
 
 def _digest(body: Mapping[str, Any]) -> str:

@@ -21,6 +21,7 @@ from indexing.errors import BuildFailedError
 from indexing.estimate import WORTH_BYTES, Estimate, check_room, estimate
 from indexing.filling import Filler, Progress, Shown
 from indexing.folder import check_index_folder
+from indexing.foreign import ForeignSplitter
 from indexing.generation import has_index, open_current
 from indexing.publishing import (
     KEPT_GENERATIONS,
@@ -88,6 +89,7 @@ def build_index(
     config: BuildConfig | None = None,
     *,
     encoder: "Encoder | None" = None,
+    splitter: ForeignSplitter | None = None,
     lines: Iterable[str] = (),
     progress: Progress | None = None,
     estimated: Callable[[Estimate], None] | None = None,
@@ -102,6 +104,8 @@ def build_index(
         index: The index's folder.
         config: Choices; those that an existing index fixes may be left out.
         encoder: A loaded encoder; otherwise the configured one is loaded when it is needed.
+        splitter: A LangChain text splitter to use instead of Angler's, now and at every later
+            build of this index; what it changes of a text makes the call wrong.
         lines: JSON lines for `-`.
         progress: Called as documents are done.
         estimated: Called before a long build, with what it will cost.
@@ -121,7 +125,7 @@ def build_index(
     check_index_folder(folder)
     with job(folder, f"build {' '.join(sources)}") as work:
         watcher = Watcher(progress=progress, estimated=estimated)
-        build = _Build(sources, folder, config or BuildConfig(), encoder, work, watcher)
+        build = _Build(sources, folder, config or BuildConfig(), encoder, work, watcher, splitter)
         report = build.run(lines)
         if build.config.purge:
             purged = purge_index(folder, work)
@@ -142,6 +146,7 @@ class _Build:
         encoder: "Encoder | None",
         work: WorkFile,
         watcher: Watcher,
+        splitter: ForeignSplitter | None,
     ) -> None:
         self._sources = sources
         self._index = index
@@ -151,7 +156,9 @@ class _Build:
         self._watcher = watcher
         self._old = open_current(index, with_stores=False) if has_index(index) else None
         manifest = self._old.manifest if self._old else None
-        self._terms = agree(index, manifest, config, encoder.spec if encoder else None)
+        spec = encoder.spec if encoder else None
+        self._terms = agree(index, manifest, config, spec, splitter)
+        self._foreign = splitter
         self._next_id = next_chunk_id(index)
         self._held = Held(
             states=self._old.states() if self._old else {},
@@ -235,7 +242,11 @@ class _Build:
 
     def _sampled(self, item: Item) -> tuple[str, list[Piece]]:
         document = item.load()
-        return document.text, split_document(document, self._loaded_encoder(), self._terms.splitter)
+        return document.text, self._split(document)
+
+    def _split(self, document: Document) -> list[Piece]:
+        encoder, config = self._loaded_encoder(), self._terms.splitter
+        return split_document(document, encoder, config, self._foreign)
 
     # Doing it
 
@@ -318,7 +329,7 @@ class _Build:
             embedder,
             self._work,
             encoder=self._loaded_encoder(),
-            splitter=self._terms.splitter,
+            split=self._split,
             next_id=self._next_id,
             shown=shown,
         )

@@ -22,7 +22,7 @@ from indexing.publishing import (
     next_number,
     publish,
 )
-from indexing.splitting import Piece, SplitterConfig
+from indexing.splitting import Piece, SplitterConfig, split_document
 from indexing.terms import Terms
 from indexing.work import WorkFile, job
 from indexing.writing import GenerationWriter
@@ -103,7 +103,9 @@ class _Reembed:
                 embedder,
                 self._work,
                 encoder=self._encoder,
-                splitter=self._terms.splitter,
+                split=lambda document: split_document(
+                    document, self._encoder, self._terms.splitter
+                ),
                 next_id=next_chunk_id(self._index),
                 shown=shown,
             )

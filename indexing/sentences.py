@@ -1,6 +1,8 @@
 """Where sentences end, in English and Chinese; knows offsets, not tokens."""
 
 import re
+from bisect import bisect_left
+from collections.abc import Iterable
 
 # A run of closing marks, with the quotes and brackets that close behind it.
 _CHINESE_END = re.compile(r"[。！？!?…]+[」』”’）】》\"')\]]*")
@@ -17,22 +19,64 @@ _BEFORE_NUMBERS = re.compile(r"nos?|sec", re.IGNORECASE)
 # A whole word: neither the t of "don't" nor the D of "3D". Chinese puts no space before it.
 _WORD_BEFORE = re.compile(r"(?:(?<![\w'’])|(?<=[\u2e80-\uffff]))([A-Za-z][A-Za-z.]*)$")
 
+_WHOLE = re.compile(
+    r"《[^《》\n]{1,100}》"
+    r"|(?<![A-Za-z])[A-Za-z]{2,10}://[^\s<>\"'，。；：！？、（）《》「」“”]+"
+    r"|(?<!\d)\d++(?:[.,:]\d++)+"
+)
+_BEHIND_ADDRESS = ".,;:!?)]"
+
 Span = tuple[int, int]
 
 
-def split_sentences(text: str, start: int = 0, end: int | None = None) -> list[Span]:
+class Unbroken:
+    """What is never cut inside: 《titles》, web addresses, numbers such as 3.14, clause labels."""
+
+    def __init__(self, text: str, labels: Iterable[Span] = ()) -> None:
+        found = [
+            (match.start(), match.start() + len(match[0].rstrip(_BEHIND_ADDRESS)))
+            for match in _WHOLE.finditer(text)
+        ]
+        # Longest first where several start together; those within another have no say.
+        self._spans: list[Span] = []
+        for start, end in sorted([*found, *labels], key=lambda span: (span[0], -span[1])):
+            if not self._spans or start >= self._spans[-1][1]:
+                self._spans.append((start, end))
+        self._starts = [start for start, _ in self._spans]
+
+    def around(self, cut: int) -> Span | None:
+        """The one that a cut would break."""
+        place = bisect_left(self._starts, cut) - 1
+        return self._spans[place] if place >= 0 and cut < self._spans[place][1] else None
+
+    def ends_sentence(self, mark_end: int) -> bool:
+        """Whether a mark that ends here is one of a sentence, not of a title or a label."""
+        place = bisect_left(self._starts, mark_end) - 1
+        return place < 0 or mark_end > self._spans[place][1]
+
+
+NOTHING_UNBROKEN = Unbroken("")
+
+
+def split_sentences(
+    text: str, start: int = 0, end: int | None = None, unbroken: Unbroken = NOTHING_UNBROKEN
+) -> list[Span]:
     """Cut `text[start:end]` behind each sentence.
 
     Returns:
         Touching spans (start, end) that cover the range; the space after a sentence belongs to it.
     """
     end = len(text) if end is None else end
-    return _cut(text, start, end, sorted(_sentence_ends(text, start, end)))
+    ends = filter(unbroken.ends_sentence, sorted(_sentence_ends(text, start, end)))
+    return _cut(text, start, end, list(ends))
 
 
-def split_clauses(text: str, start: int, end: int) -> list[Span]:
+def split_clauses(
+    text: str, start: int, end: int, unbroken: Unbroken = NOTHING_UNBROKEN
+) -> list[Span]:
     """Cut behind commas, colons and line ends, for sentences that are too long."""
-    return _cut(text, start, end, [m.end() for m in _CLAUSE_END.finditer(text, start, end)])
+    ends = [m.end() for m in _CLAUSE_END.finditer(text, start, end)]
+    return _cut(text, start, end, list(filter(unbroken.ends_sentence, ends)))
 
 
 def _sentence_ends(text: str, start: int, end: int) -> set[int]:

@@ -2,23 +2,24 @@
 
 import hashlib
 import json
-from bisect import bisect_left, bisect_right
-from collections.abc import Iterator, Sequence
+from bisect import bisect_right
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Protocol
 
 from data import Document, is_visible
 from indexing.errors import UsageError
-from indexing.sentences import Span, split_clauses, split_sentences
-from indexing.structure import Block, Section, blocks, items, sections
+from indexing.foreign import ForeignSplitter, foreign_spans, name_of
+from indexing.packing import Packed, Packer, TokenIndex
+from indexing.sentences import Span, Unbroken
+from indexing.structure import Section, sections
 
 MOST_CHUNK_TOKENS = 512
 """Longer chunks hold too many topics for one vector, even where the encoder could read them."""
 DEFAULT_OVERLAP_TOKENS = 32
 LEAST_CHUNK_TOKENS = 16
-_LONGEST_TOKEN = 32
-"""Characters. What an encoder reads as one longer token, such as a line of base64, it does not
-know; every 32 characters of it count as a token, lest a chunk grow without end."""
+VERSIONS = (1, 2)
+"""Ways of splitting. An index keeps to the one that it was built with."""
 
 
 class TokenCounter(Protocol):
@@ -42,11 +43,20 @@ class SplitterConfig:
     overlap_tokens: int = DEFAULT_OVERLAP_TOKENS
     """Most tokens of whole sentences that a chunk repeats of the one before."""
     header: str = "title-headings"
-    """What stands before the text: `title-headings`, one line with the title and heading path."""
-    version: int = 1
+    """What stands before the text: `title-headings`, one line with the title and heading path, and
+    from version 2 on, where a chunk begins further down in a table, the row that names its
+    columns."""
+    version: int = VERSIONS[-1]
     """Counts changes of the splitting itself."""
+    foreign: str | None = None
+    """Another library's splitter in place of ours, as `name_of` names it."""
 
     def __post_init__(self) -> None:
+        if self.version not in VERSIONS:
+            raise ValueError(
+                f"Splitting of version {self.version} is not known here, only of "
+                f"{', '.join(map(str, VERSIONS))}. Use the Angler that built the index."
+            )
         if self.chunk_tokens < LEAST_CHUNK_TOKENS:
             raise ValueError(
                 f"chunk_tokens must be at least {LEAST_CHUNK_TOKENS}, got {self.chunk_tokens}."
@@ -78,24 +88,75 @@ class Piece:
 
 
 def split_document(
-    document: Document, counter: TokenCounter, config: SplitterConfig
+    document: Document,
+    counter: TokenCounter,
+    config: SplitterConfig,
+    foreign: ForeignSplitter | None = None,
 ) -> list[Piece]:
     """Split a document into pieces that cover its text and fit the encoder.
 
     No piece crosses a heading. Heading lines stand in `heading`, not in the pieces, except where
     nothing follows them. No piece has more than `config.chunk_tokens` tokens.
 
+    Args:
+        document: What to split.
+        counter: Counts the encoder's tokens.
+        config: How.
+        foreign: The splitter that `config.foreign` names, if it names one. It decides what the
+            pieces are; only those that are too long are split further.
+
     Raises:
-        UsageError: If the encoder's instruction leaves no room for text.
+        UsageError: If the encoder's instruction leaves no room for text, or the foreign splitter
+            is not the one named, or it changes the text.
     """
-    tokens = _TokenIndex(counter.token_spans(document.text))
+    check_foreign(config, foreign)
+    text, title = document.text, document.title
+    tokens = TokenIndex(counter.token_spans(text))
+    packer = Packer(text, tokens, config.overlap_tokens, config.version)
+    if foreign is None:
+        filled = _filled_sections(text)
+    else:
+        filled = _foreign_sections(text, foreign_spans(text, foreign, document.id))
     pieces: list[Piece] = []
-    for section in _filled_sections(document.text):
-        header = _header(document.title, section.heading, counter, config)
+    for section in filled:
+        header = _header(title, section.heading, counter, config)
         budget = _budget(header, counter, config)
-        spans = _pack(document.text, section, tokens, budget, config.overlap_tokens)
-        pieces += _fitted(_pieces(document.text, spans, section, header, counter), counter, config)
+        if foreign is not None and tokens.count(section.start, section.end) <= budget:
+            chunks = [Packed(section.start, section.end)]
+        else:
+            cost = _cost(header, counter)
+            chunks = packer.pack(section, budget, cost)
+        found = _pieces(text, chunks, section, header, counter)
+        pieces += _fitted(found, counter, config, packer.unbroken)
     return pieces
+
+
+def check_foreign(config: SplitterConfig, foreign: ForeignSplitter | None) -> None:
+    """Raise UsageError unless this is the splitter that the configuration names."""
+    given = name_of(foreign) if foreign is not None else None
+    if given != config.foreign:
+        raise UsageError(
+            f"The index was built with {config.foreign or 'the splitter of Angler'}, got "
+            f"{given or 'no other splitter'}. Give the same, as in build_index(..., splitter=...), "
+            "or build a new index."
+        )
+
+
+def _foreign_sections(text: str, spans: Sequence[Span]) -> Iterator[Section]:
+    """Each span under the heading that it stands below, or that it begins with."""
+    found = sections(text)
+    starts = [section.heading_start for section in found]
+    for start, end in spans:
+        heading = found[max(0, bisect_right(starts, start) - 1)].heading
+        yield Section(heading, start, start, end)
+
+
+def _cost(header: str, counter: TokenCounter) -> Callable[[str], int]:
+    def cost(line: str) -> int:
+        with_line, without = counter.count_tokens([header + line, header])
+        return with_line - without
+
+    return cost
 
 
 def _budget(header: str, counter: TokenCounter, config: SplitterConfig) -> int:
@@ -106,22 +167,6 @@ def _budget(header: str, counter: TokenCounter, config: SplitterConfig) -> int:
             "and the header; give more --chunk-tokens."
         )
     return config.chunk_tokens - taken
-
-
-class _TokenIndex:
-    """Counts the tokens of any part of a text that was tokenised once."""
-
-    def __init__(self, spans: Sequence[Span]) -> None:
-        self._starts = [place for span in spans for place in range(*span, _LONGEST_TOKEN)]
-
-    def count(self, start: int, end: int) -> int:
-        return bisect_left(self._starts, end) - bisect_left(self._starts, start)
-
-    def cut(self, start: int, end: int, most: int) -> int:
-        """The furthest place up to `end` with at most `most` tokens since `start`."""
-        # Not at `start` again, where one character has more than `most` tokens.
-        position = max(bisect_left(self._starts, start) + most, bisect_right(self._starts, start))
-        return min(end, self._starts[position]) if position < len(self._starts) else end
 
 
 def _filled_sections(text: str) -> Iterator[Section]:
@@ -146,87 +191,23 @@ def _header(
     line = " > ".join(parts)
     most = config.chunk_tokens // 3
     # Again after each cut: one within a word can make more tokens of it.
-    while (tokens := _TokenIndex(counter.token_spans(line))).count(0, len(line)) > most:
+    while (tokens := TokenIndex(counter.token_spans(line))).count(0, len(line)) > most:
         line = line[: tokens.cut(0, len(line), most)].rstrip()
     return f"{line}\n" if line else ""
 
 
-def _pack(
-    text: str, section: Section, tokens: _TokenIndex, budget: int, overlap: int
-) -> list[list[Span]]:
-    """Fill chunks with whole units, breaking between blocks where that wastes less than half."""
-    chunks: list[list[Span]] = []
-    current: list[Span] = []
-
-    def size_to(last: Span) -> int:
-        return tokens.count(current[0][0], last[1])
-
-    for block in blocks(text, section.start, section.end):
-        units = _units(text, block, tokens, budget)
-        if current and size_to(units[-1]) > budget and size_to(current[-1]) * 2 >= budget:
-            chunks.append(current)
-            current = []
-        for unit in units:
-            if current and size_to(unit) > budget:
-                chunks.append(current)
-                current = _tail(current, unit, tokens, budget, overlap)
-            current.append(unit)
-    return [*chunks, current] if current else chunks
-
-
-def _tail(
-    spans: list[Span], unit: Span, tokens: _TokenIndex, budget: int, overlap: int
-) -> list[Span]:
-    """The last units of a full chunk that the next one repeats."""
-    start = len(spans)
-    while start > 1:
-        repeated = tokens.count(spans[start - 1][0], spans[-1][1])
-        with_unit = tokens.count(spans[start - 1][0], unit[1])
-        if repeated > overlap or with_unit > budget:
-            break
-        start -= 1
-    return spans[start:]
-
-
-def _units(text: str, block: Block, tokens: _TokenIndex, budget: int) -> list[Span]:
-    """The smallest pieces that a chunk may be made of: items or sentences, cut where too long."""
-    start, end = block.start, block.end
-    spans = items(text, block) if block.by_lines else split_sentences(text, start, end)
-    for finer in (split_sentences, split_clauses):
-        spans = [
-            part
-            for start, end in spans
-            for part in (
-                [(start, end)] if tokens.count(start, end) <= budget else finer(text, start, end)
-            )
-        ]
-    return [
-        part for start, end in spans for part in _cut_by_tokens(text, start, end, tokens, budget)
-    ]
-
-
-def _cut_by_tokens(
-    text: str, start: int, end: int, tokens: _TokenIndex, budget: int
-) -> Iterator[Span]:
-    while tokens.count(start, end) > budget:
-        cut = tokens.cut(start, end, budget)
-        while cut < end and text[cut].isspace():  # as behind a sentence
-            cut += 1
-        yield start, cut
-        start = cut
-    if end > start:
-        yield start, end
-
-
 def _pieces(
     text: str,
-    chunks: list[list[Span]],
+    chunks: Sequence[Packed],
     section: Section,
     header: str,
     counter: TokenCounter,
 ) -> list[Piece]:
-    trimmed = [_trimmed(text, spans[0][0], spans[-1][1]) for spans in chunks]
-    embedded = [header + text[start:end] for start, end in trimmed]
+    trimmed = [_trimmed(text, chunk.start, chunk.end) for chunk in chunks]
+    embedded = [
+        header + chunk.columns + text[start:end]
+        for chunk, (start, end) in zip(chunks, trimmed, strict=True)
+    ]
     counts = counter.count_tokens(embedded)
     return [
         Piece(start, end, section.heading, text[start:end], together, count)
@@ -234,7 +215,9 @@ def _pieces(
     ]
 
 
-def _fitted(pieces: list[Piece], counter: TokenCounter, config: SplitterConfig) -> Iterator[Piece]:
+def _fitted(
+    pieces: Iterable[Piece], counter: TokenCounter, config: SplitterConfig, unbroken: Unbroken
+) -> Iterator[Piece]:
     """Make pieces fit that came out too long: a cut within a word can make more tokens of it.
 
     What they repeat is dropped first; where that is not enough, they are halved.
@@ -244,12 +227,14 @@ def _fitted(pieces: list[Piece], counter: TokenCounter, config: SplitterConfig) 
         repeats = piece.start < end
         if repeats and (was_cut or piece.tokens > config.chunk_tokens):
             piece = _part(piece, end, piece.end, counter)
-        parts = list(_halved(piece, counter, config))
+        parts = list(_halved(piece, counter, config, unbroken))
         end, was_cut = piece.end, len(parts) > 1 or (repeats and piece.start >= end)
         yield from parts
 
 
-def _halved(piece: Piece, counter: TokenCounter, config: SplitterConfig) -> Iterator[Piece]:
+def _halved(
+    piece: Piece, counter: TokenCounter, config: SplitterConfig, unbroken: Unbroken
+) -> Iterator[Piece]:
     if not is_visible(piece.text):
         return
     if piece.tokens <= config.chunk_tokens or piece.end - piece.start < 2:
@@ -258,8 +243,11 @@ def _halved(piece: Piece, counter: TokenCounter, config: SplitterConfig) -> Iter
     middle = len(piece.text) // 2
     space = piece.text.rfind(" ", 1, middle)
     cut = piece.start + (space if space > 0 else middle)
-    yield from _halved(_part(piece, piece.start, cut, counter), counter, config)
-    yield from _halved(_part(piece, cut, piece.end, counter), counter, config)
+    broken = unbroken.around(cut)
+    if broken is not None and broken[0] > piece.start:
+        cut = broken[0]
+    for start, end in ((piece.start, cut), (cut, piece.end)):
+        yield from _halved(_part(piece, start, end, counter), counter, config, unbroken)
 
 
 def _part(piece: Piece, start: int, end: int, counter: TokenCounter) -> Piece:

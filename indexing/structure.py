@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 
 _LINE = re.compile(r"[^\n]*\n|[^\n]+")
 _FENCE = re.compile(r" {0,3}(`{3,}|~{3,})")
@@ -14,6 +15,7 @@ _NO_TITLE = re.compile(r"\s*(?:[-*+]\s|\d{1,9}[.)]\s|[|>])| {4}| {0,3}\t")
 _ITEM_OR_ROW = re.compile(
     r"\s*(?:[-*+]\s|[•|]|\d{1,3}(?:[.)](?!\d)|、)|[（(]?[一二三四五六七八九十]{1,3}[）)、])"
 )
+_DELIMITERS = re.compile(r"[ \t]*\|?[ \t]*:?-+:?[ \t]*(?:\|[ \t]*:?-+:?[ \t]*)*\|?[ \t]*\n?")
 _LINK = re.compile(r"!?\[([^\[\]]{0,500})\]\([^)]{0,500}\)")
 
 
@@ -159,3 +161,48 @@ def items(text: str, block: Block) -> list[tuple[int, int]]:
     firsts = [line for line in lines if starts_one(line[0])] or lines
     starts = sorted({block.start, *(line.start() for line in firsts)})
     return list(zip(starts, [*starts[1:], block.end], strict=True))
+
+
+def columns(text: str, block: Block) -> tuple[tuple[int, int], int] | None:
+    """The row of a Markdown table that names its columns, and where its other rows start."""
+    if block.is_code:
+        return None
+    above: re.Match[str] | None = None
+    for line in _LINE.finditer(text, block.start, block.end):
+        is_below_names = above is not None and "|" in above[0] and "|" in line[0]
+        if above is not None and is_below_names and _DELIMITERS.fullmatch(line[0]):
+            return above.span(), line.end()
+        above = line
+    return None
+
+
+def code_sections(text: str, start: int, end: int) -> list[tuple[int, int]]:
+    """Cut code where, behind an empty line, one is indented least: between functions, mostly."""
+    return _cut_code(text, start, end, outermost=True)
+
+
+def code_paragraphs(text: str, start: int, end: int) -> list[tuple[int, int]]:
+    """Cut code behind its empty lines."""
+    return _cut_code(text, start, end, outermost=False)
+
+
+def code_lines(text: str, start: int, end: int) -> list[tuple[int, int]]:
+    """Cut code before each line that is not empty."""
+    starts = [line.start() for line in _LINE.finditer(text, start, end) if line[0].strip()]
+    starts = sorted({start, *starts})
+    return list(zip(starts, [*starts[1:], end], strict=True))
+
+
+def _cut_code(text: str, start: int, end: int, *, outermost: bool) -> list[tuple[int, int]]:
+    lines = [
+        (line.start(), len(line[0]) - len(line[0].lstrip()), bool(line[0].strip()))
+        for line in _LINE.finditer(text, start, end)
+    ]
+    least = min((indent for _, indent, is_filled in lines if is_filled), default=0)
+    starts = [
+        place
+        for (_, _, above_is_filled), (place, indent, is_filled) in pairwise(lines)
+        if is_filled and not above_is_filled and (indent == least or not outermost)
+    ]
+    starts = [start, *starts]
+    return list(zip(starts, [*starts[1:], end], strict=True))

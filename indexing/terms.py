@@ -6,8 +6,14 @@ from pathlib import Path
 from encoder import EncoderSpec, describe_encoder
 from indexing.config import BuildConfig
 from indexing.errors import IndexMismatchError, UsageError
+from indexing.foreign import ForeignSplitter, name_of
 from indexing.manifest import Manifest
-from indexing.splitting import DEFAULT_OVERLAP_TOKENS, MOST_CHUNK_TOKENS, SplitterConfig
+from indexing.splitting import (
+    DEFAULT_OVERLAP_TOKENS,
+    MOST_CHUNK_TOKENS,
+    SplitterConfig,
+    check_foreign,
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,7 +27,11 @@ class Terms:
 
 
 def agree(
-    index: Path, built: Manifest | None, config: BuildConfig, encoder: EncoderSpec | None
+    index: Path,
+    built: Manifest | None,
+    config: BuildConfig,
+    encoder: EncoderSpec | None,
+    foreign: ForeignSplitter | None = None,
 ) -> Terms:
     """The terms of a build.
 
@@ -30,6 +40,7 @@ def agree(
         built: The manifest of the existing index, if there is one; its terms hold.
         config: The caller's choices; what they leave open is taken from `built` or the defaults.
         encoder: The loaded encoder's spec, if the caller has one.
+        foreign: Another library's splitter that the caller wants.
 
     Raises:
         IndexMismatchError: If the index was built with another encoder.
@@ -42,12 +53,14 @@ def agree(
     if built is None:
         return Terms(
             encoder=spec,
-            splitter=_splitter(spec, config),
+            splitter=_splitter(spec, config, foreign),
             store=config.store or "faiss",
             index_type=_chosen_type(config) or "flat",
         )
     check_same_encoder(index, built.encoder, spec)
     _check_unchanged(index, built, config)
+    if foreign is not None:
+        check_foreign(built.splitter, foreign)
     return Terms(
         encoder=spec, splitter=built.splitter, store=built.store, index_type=built.index_type
     )
@@ -60,7 +73,9 @@ def check_same_encoder(index: Path, built: EncoderSpec, given: EncoderSpec) -> N
         raise IndexMismatchError(index, built.name, given.name, differences)
 
 
-def _splitter(spec: EncoderSpec, config: BuildConfig) -> SplitterConfig:
+def _splitter(
+    spec: EncoderSpec, config: BuildConfig, foreign: ForeignSplitter | None
+) -> SplitterConfig:
     chunk_tokens = config.chunk_tokens
     if chunk_tokens is None:
         chunk_tokens = min(spec.max_tokens, MOST_CHUNK_TOKENS)
@@ -73,7 +88,11 @@ def _splitter(spec: EncoderSpec, config: BuildConfig) -> SplitterConfig:
     if overlap_tokens is None:
         overlap_tokens = min(DEFAULT_OVERLAP_TOKENS, chunk_tokens // 4)
     try:
-        return SplitterConfig(chunk_tokens=chunk_tokens, overlap_tokens=overlap_tokens)
+        return SplitterConfig(
+            chunk_tokens=chunk_tokens,
+            overlap_tokens=overlap_tokens,
+            foreign=name_of(foreign) if foreign is not None else None,
+        )
     except ValueError as error:
         raise UsageError(str(error)) from error
 

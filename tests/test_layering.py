@@ -19,6 +19,7 @@ ONE_HOME = {
     "faiss": {"indexing/stores/faiss.py"},
     "openvino": {"encoder/backends/openvino.py"},
     "tantivy": {"indexing/lexical.py"},
+    "langchain_text_splitters": {"indexing/langchain_adapters.py"},
     "langchain_core": {"encoder/langchain_adapter.py", "indexing/langchain_adapters.py"},
 }
 

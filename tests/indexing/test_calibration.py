@@ -8,7 +8,12 @@ import pytest
 
 from data import GoldenQuestion
 from indexing import build_index, open_index
-from indexing.calibrating import calibrate_index, synthetic_questions
+from indexing.calibrating import (
+    calibrate_index,
+    fusion_for,
+    golden_questions,
+    synthetic_questions,
+)
 from indexing.calibration import (
     NAME,
     Evidence,
@@ -203,6 +208,9 @@ def test_golden_questions_take_the_place_of_synthetic_ones_and_stay(tmp_path, wo
     made = calibrate_index(folder, word_encoder, golden)
 
     index = open_index(folder, encoder=word_encoder)
+    fusion = fusion_for(first, word_encoder, golden_questions(golden))
+    assert index.generation.fusion == fusion
+    assert read_sections(index.generation.folder)["fusion"] == fusion.as_dict()
     assert index.generation.calibration == made
     assert (made.source, made.questions) == ("golden", 40)
     assert index.generation.manifest.generation == first.manifest.generation + 1
@@ -210,7 +218,8 @@ def test_golden_questions_take_the_place_of_synthetic_ones_and_stay(tmp_path, wo
     build_index(
         ["-"], folder, encoder=word_encoder, lines=lines + [line(n) for n in range(110, 190)]
     )
-    assert open_index(folder, encoder=word_encoder).generation.calibration == made
+    rebuilt = open_index(folder, encoder=word_encoder).generation
+    assert (rebuilt.calibration, rebuilt.fusion) == (made, fusion)
 
 
 def test_a_synthetic_calibration_is_made_anew_when_the_index_has_grown(tmp_path, word_encoder):

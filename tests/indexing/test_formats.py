@@ -5,7 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from indexing import build_index, open_index
+from indexing import CorruptIndexError, build_index, open_index
+from indexing.generation import current_folder
+from indexing.manifest import Manifest
+from indexing.splitting import SplitterConfig
 
 FIXTURES = Path(__file__).parent.parent / "fixtures"
 FORMATS = sorted(path.name for path in FIXTURES.glob("index-format-*"))
@@ -66,3 +69,15 @@ def test_every_format_is_updated_and_only_what_changed_is_encoded(kb, handbook, 
     index = open_index(kb, encoder=default_encoder)
     assert index.search("travel desk", 1)[0].text == "Ask the travel desk."
     assert len(index) == 4
+    assert index.generation.manifest.splitter.version == 1  # no two ways of splitting in one index
+
+
+def test_a_way_of_splitting_that_came_later_is_refused(kb):
+    folder = current_folder(kb)
+    manifest = Manifest.read(folder)
+    object.__setattr__(manifest.splitter, "version", 99)
+    manifest.write(folder)
+
+    with pytest.raises(CorruptIndexError, match="was written by another version of Angler"):
+        Manifest.read(folder)
+    assert SplitterConfig(chunk_tokens=64).version == 2
