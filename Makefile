@@ -48,6 +48,8 @@ fix: $(VENV)/.ready-dev
 parity: $(VENV)/.ready-dev $(PEERS)/.ready
 	HF_HUB_OFFLINE=1 $(PEERS)/bin/python -m benchmarks.parity record tests/encoder/peers.json
 	$(BIN)/python -m benchmarks.parity compare tests/encoder/peers.json
+	$(PEERS)/bin/python -m benchmarks.parity_static record tests/encoder/model2vec.json
+	$(BIN)/python -m benchmarks.parity_static compare tests/encoder/model2vec.json
 
 $(PEERS)/.ready: scripts/make-peers
 	@scripts/make-peers $(PYTHON) $(PEERS)

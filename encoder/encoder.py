@@ -17,6 +17,7 @@ from encoder.remote_model import find_remote
 from encoder.report import EncodeReport
 from encoder.running import Backend, Closable, Item, Runner, prepared_ahead
 from encoder.spec import EncoderSpec
+from encoder.static_model import find_static
 from encoder.streaming import StreamProgress, resume_embeddings, windows, write_embeddings
 from encoder.templates import CLEANERS, PLACE, ROLES, unwrap
 from encoder.texts import check_list, check_texts, in_parts, places_of
@@ -399,7 +400,8 @@ def load_encoder(
         device: `auto` (a GPU where there is one), `cpu`, `cuda`, `cuda:1`, …; several, as in
             `cuda:0,cuda:1` or `cpu,cpu`, run in a process each until the encoder is closed.
         backend: The engine: `torch`, `openvino` (CPU), `remote` (the name is that of a model behind
-            the service of OPENAI_BASE_URL), or `auto`, the fastest one installed.
+            the service of OPENAI_BASE_URL), `static` (tables of vectors, and nothing else), or
+            `auto`, the fastest one installed.
         dtype: `float32`, `float16`, `bfloat16`, `int8` (on the CPU by nncf through OpenVINO, on a
             GPU by bitsandbytes), on a GPU `int4`, or `auto`: bfloat16 through OpenVINO where the
             processor has instructions for it (cosines to float32 above 0.999), else float32.
@@ -451,6 +453,12 @@ def load_described(
         from encoder.remote_encoder import load_remote
 
         return load_remote(found.spec, found.languages)
+    if files := find_static(found.folder):
+        _check_choices(found.spec.name, device, backend, dtype)
+        from encoder.backends.static import load_static
+
+        words, table = load_static(files, found.spec)
+        return Encoder(found.spec, words, table, found.languages)
     _check_own_code(found.row, trust_remote_code)
     for sentence in (*found.guesses, *found.disagreements):
         log.warning(sentence)
@@ -493,3 +501,18 @@ def load_described(
     precise = None if is_exact else partial(load, "torch", "float32")
     heads = load_heads(found.folder, tokenizer.marks)
     return Encoder(spec, tokenizer, engine, found.languages, precise, heads)
+
+
+def _check_choices(name: str, device: str, backend: str, dtype: str) -> None:
+    """Refuse what a table of vectors cannot be loaded with."""
+    allowed = {
+        "device": (device, ("auto", "cpu")),
+        "backend": (backend, ("auto", "static")),
+        "dtype": (dtype, ("auto", "float32")),
+    }
+    for choice, (given, values) in allowed.items():
+        if given not in values:
+            raise ValueError(
+                f"{name} is a table of vectors, which is looked up on the CPU in float32; {choice} "
+                f"must be {' or '.join(values)}, got {given!r}."
+            )

@@ -152,7 +152,7 @@ class FolderFacts:
             self.sources["both_ways_from"] = ANGLE
 
     def _read_max_tokens(self) -> None:
-        limit, source = _limit_of_positions(self.tokenizer, self.config)
+        limit, source = limit_of_positions(self.tokenizer, self.config)
         known = self.row.max_tokens if self.row else None
         for file, key in (("sentence_bert_config.json", "max_seq_length"), (ANGLE, "max_length")):
             if stated := read_object(self.folder / file).get(key):
@@ -269,7 +269,7 @@ def _other_pooling(folder: Path) -> tuple[str, str] | None:
     return None
 
 
-def _limit_of_positions(folder: Path, config: Mapping[str, Any]) -> tuple[int, str]:
+def limit_of_positions(folder: Path, config: Mapping[str, Any]) -> tuple[int, str]:
     """The most tokens that positions and tokenizer allow, and the file that says so."""
     limit = int(config.get("max_position_embeddings", 512))
     if config.get("model_type") in {"roberta", "xlm-roberta", "camembert", "mpnet"}:

