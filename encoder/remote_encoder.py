@@ -9,8 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from encoder.backends.remote import Answer, RefusedError, RemoteBackend, RemoteError, RemoteOptions
-from encoder.cached_encoder import gathered
-from encoder.embedding_cache import EmbeddingCache, digest_of
+from encoder.embedding_cache import EmbeddingCache, Row, digest_of
 from encoder.encoder import Encoder, Progress, changed_instructions
 from encoder.estimating import Spans, estimated_spans, spans_of_openai
 from encoder.remote_model import API, OPENAI, WITHOUT_DIMENSIONS, RemoteModel
@@ -118,9 +117,11 @@ class RemoteEncoder(Encoder):
         report: EncodeReport | None,
         first: int = 0,
     ) -> NDArray[np.float32]:
+        texts = check_texts(texts, first)
         bare = self._bare(texts, template, first)
         report = EncodeReport() if report is None else report
-        digests = [digest_of(text, template) for text in bare]
+        # Of the text as it came, by which a caller that purges it knows it.
+        digests = [digest_of(text, template) for text in texts]
         rows = self.cache.get_many(self.spec.fingerprint, digests)
         places: dict[bytes, list[int]] = {}
         for position, digest in enumerate(digests):
@@ -142,7 +143,7 @@ class RemoteEncoder(Encoder):
                 progress(done, len(bare))
         if not asked and bare and progress is not None:
             progress(done, len(bare))
-        return gathered(rows, digests, self.spec.dim)
+        return _gathered(rows, digests, self.spec.dim)
 
     def _asked(
         self,
@@ -225,6 +226,13 @@ def _result(future: Future[Answer], items: Sequence[_Asked], first: int) -> Answ
     except RefusedError as error:
         position = items[error.place].positions[0] + first
         raise RemoteError(f"{error} It is about texts[{position}].") from error
+
+
+def _gathered(found: dict[bytes, Row], digests: Sequence[bytes], dim: int) -> NDArray[np.float32]:
+    rows = np.empty((len(digests), dim), np.float32)
+    for place, digest in enumerate(digests):
+        rows[place] = found[digest]
+    return rows
 
 
 def load_remote(

@@ -9,7 +9,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from encoder.cached_encoder import CachedEncoder
 from encoder.embedding_cache import EmbeddingCache, cache_folder, digest_of
 
 
@@ -416,37 +415,3 @@ def test_it_is_a_dictionary_that_forgets_on_demand(actions, tmp_path_factory):
             else:
                 assert digest_of(text) not in got
     cache.close()
-
-
-# Through an encoder
-
-
-def test_a_cached_encoder_encodes_a_text_once(word_encoder, path):
-    texts = ["red fox", "blue whale", "red fox", "怎么"]
-    want = word_encoder.encode_documents(texts)
-    word_encoder.encoded.clear()
-
-    first = CachedEncoder(word_encoder, EmbeddingCache(path, size_mib=1))
-    np.testing.assert_array_equal(first.encode_documents(texts), want)
-    second = CachedEncoder(word_encoder, EmbeddingCache(path, size_mib=1))
-    shown = []
-    got = second.encode_documents([*texts, "new"], progress=lambda *step: shown.append(step))
-
-    np.testing.assert_array_equal(got[:4], want)
-    assert word_encoder.encoded == ["red fox", "blue whale", "怎么", "new"]
-    assert (first.reused, second.reused) == (0, 3)
-    assert second.encode_documents([]).shape == (0, 32)
-
-
-def test_a_cached_encoder_gives_what_the_encoder_gives(small_encoder, texts, path):
-    encoder = small_encoder("bert-mean")
-    cached = CachedEncoder(encoder, EmbeddingCache(path, size_mib=1))
-
-    want = encoder.encode_documents(texts)
-    shown = []
-    for _ in range(2):
-        got = cached.encode_documents(texts, progress=lambda *step: shown.append(step))
-        np.testing.assert_allclose(got, want, atol=1e-6)
-    assert shown[-2:] == [(len(texts), len(texts))] * 2
-    with pytest.raises(TypeError, match=r"texts\[1\] must be a string"):
-        cached.encode_documents(["a", 1])

@@ -17,8 +17,7 @@ from hypothesis import strategies as st
 
 from encoder import EncoderSpec, describe_encoder, load_encoder
 from encoder.backends.remote import RemoteError, RemoteOptions
-from encoder.cached_encoder import CachedEncoder
-from encoder.embedding_cache import EmbeddingCache
+from encoder.embedding_cache import EmbeddingCache, digest_of
 from encoder.errors import UsageError
 from encoder.estimating import estimated_spans, exact_spans, spans_of_openai
 from encoder.remote_encoder import load_remote
@@ -401,13 +400,14 @@ def test_a_query_and_a_document_are_two_texts_where_the_model_tells_them_apart(m
     assert service.texts == ["query: a", "passage: a"]
 
 
-def test_a_cached_encoder_goes_well_with_it(make, service):
-    cached = CachedEncoder(make(), EmbeddingCache())
+def test_what_was_paid_for_is_purged_by_the_text_as_it_came(make, service):
+    encoder = make("intfloat/e5-small-v2")
+    carrying = "passage: a text that already carries the instruction"
+    encoder.encode_documents([carrying, "b"])
+    key = digest_of(carrying, encoder.spec.template("document"))
 
-    first = cached.encode_documents(["a", "b"])
-
-    np.testing.assert_array_equal(cached.encode_documents(["a", "b"]), first)
-    assert len(service.requests) == 1
+    assert EmbeddingCache().purge(digests=[key]) == 1
+    assert len(EmbeddingCache()) == 1
 
 
 def test_a_closed_encoder_opens_again(make, service, want):
@@ -739,6 +739,8 @@ def test_options_that_are_wrong(option, value, sentence):
 def test_wrong_texts_are_named_and_nothing_is_asked(make, service):
     with pytest.raises(TypeError, match=r"texts\[1\] must be a string, got int"):
         make().encode_documents(["a", 1])
+    with pytest.raises(TypeError, match="got one string; put it in a list"):
+        make().encode_documents("abc")
     with pytest.raises(ValueError, match=r"texts\[0\] holds lone surrogates"):
         make().encode_queries(["\ud800"])
     with pytest.raises(TypeError, match="gives no vectors of single tokens"):
