@@ -402,9 +402,9 @@ def load_encoder(
         backend: The engine: `torch`, `openvino` (CPU), `remote` (the name is that of a model behind
             the service of OPENAI_BASE_URL), `static` (tables of vectors, and nothing else), or
             `auto`, the fastest one installed.
-        dtype: `float32`, `float16`, `bfloat16`, on a GPU also `int8` or `int4` (the weights, by
-            bitsandbytes), or `auto`: bfloat16 through OpenVINO where the processor has
-            instructions for it (cosines to float32 above 0.999), else float32.
+        dtype: `float32`, `float16`, `bfloat16`, `int8` (on the CPU by nncf through OpenVINO, on a
+            GPU by bitsandbytes), on a GPU `int4`, or `auto`: bfloat16 through OpenVINO where the
+            processor has instructions for it (cosines to float32 above 0.999), else float32.
         dim: Keep only the first `dim` values of each embedding (Matryoshka models).
         revision: Branch, tag or commit on the hub.
         local_files_only: Do not ask the hub.
@@ -463,12 +463,11 @@ def load_described(
     for sentence in (*found.guesses, *found.disagreements):
         log.warning(sentence)
     tokenizer = Tokenizer.load(found.tokenizer_folder, trust_remote_code=trust_remote_code)
-    from encoder.backends.choice import load_backend
+    from encoder.backends.choice import load_backend, precision_of
 
     # Weights of eight or four bits give other vectors, which must not meet in one index.
-    spec = replace(found.spec, precision=dtype) if dtype in QUANTISED else found.spec
-
     devices = [name.strip() for name in device.split(",")]
+    spec = replace(found.spec, precision=precision_of(dtype, devices[0]))
 
     @cache
     def load(backend: str, dtype: str) -> Backend:

@@ -66,7 +66,8 @@ class EncoderSpec:
     templates: Mapping[str, str] = field(default_factory=dict)
     """Template by role (`query`, `document`), task or `task/role`; without one, the bare text."""
     precision: str = "float"
-    """`float` for float32, float16 and bfloat16, which agree; `int8` and `int4` are their own."""
+    """`float` for float32, float16 and bfloat16, which agree; the others are their own: `int8` and
+    `int4` have weights of so many bits, `int8-static` also activations, by scales fixed once."""
     layer: int = -1
     """Which layer's output is pooled: 0 is what goes into the first layer, -1 the last one."""
     head: str = ""
@@ -111,6 +112,11 @@ class EncoderSpec:
             known = ", ".join(self.tasks) or "none"
             raise ValueError(f"{self.name} has no task {task!r}. Its tasks: {known}.")
         return self.templates.get(f"{task}/{role}", self.templates.get(task, PLACE))
+
+    @property
+    def dtype(self) -> str:
+        """What `load_encoder` is to be asked for to get these vectors again."""
+        return {"float": "auto", "int8-static": "int8"}.get(self.precision, self.precision)
 
     @property
     def tasks(self) -> list[str]:

@@ -1,6 +1,7 @@
 """What a build must keep to: the existing index's terms, or the caller's choices for a new one."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -52,6 +53,8 @@ def agree(
     """
     name = config.encoder or (built.encoder.name if built else None)
     spec = encoder or describe_encoder(name).spec
+    if built is not None and encoder is None:
+        spec = replace(spec, precision=built.encoder.precision)  # loading follows the index
     if built is None:
         return Terms(
             encoder=spec,
@@ -76,16 +79,15 @@ def check_same_encoder(index: Path, built: EncoderSpec, given: EncoderSpec) -> N
 
 
 def load_built(built: EncoderSpec, *, device: str = "auto", backend: str = "auto") -> "Encoder":
-    """Load the encoder that an index names, cut to the index's dimensions.
+    """Load the encoder that an index names, in its precision and cut to its dimensions.
 
     Whether it still gives the same vectors is for `check_same_encoder` to say.
     """
     from encoder import load_encoder
 
-    encoder = load_encoder(built.name, device=device, backend=backend)
-    if built.dim >= encoder.dim:
-        return encoder
-    return load_encoder(built.name, device=device, backend=backend, dim=built.dim)
+    load = partial(load_encoder, built.name, device=device, backend=backend, dtype=built.dtype)
+    encoder = load()
+    return load(dim=built.dim) if built.dim < encoder.dim else encoder
 
 
 def _splitter(

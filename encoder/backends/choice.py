@@ -2,7 +2,6 @@
 
 import logging
 import sys
-from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -63,17 +62,17 @@ def load_backend(
     if backend == "openvino" or (backend == "auto" and find_spec("openvino") is not None):
         obstacle = _obstacle(device, dtype)
         if obstacle is None:
-            from encoder.backends.openvino import CannotRunError
+            from encoder.backends.openvino import CannotRunError, OpenVinoBackend, load_graph
 
             try:
-                return _load_openvino(
+                graph = load_graph(
                     spec,
-                    pad_id,
-                    dtype,
                     lambda: load_torch("cpu", "float32"),
+                    lambda: _calibration(folder, base, spec, trust_remote_code),
                     # Code that comes with a model may do anything, so it is converted every time.
                     keep=not trust_remote_code,
                 )
+                return OpenVinoBackend(graph, spec, pad_id, dtype)
             except CannotRunError as error:
                 obstacle = str(error)
         if backend == "openvino":
@@ -82,25 +81,32 @@ def load_backend(
     return load_torch(device, dtype)
 
 
-def _load_openvino(
-    spec: EncoderSpec,
-    pad_id: int,
-    dtype: str,
-    load_torch: "Callable[[], TorchBackend]",
-    *,
-    keep: bool,
-) -> "OpenVinoBackend":
-    from encoder.backends.openvino import OpenVinoBackend, load_graph
+def _calibration(
+    folder: Path, base: Path | None, spec: EncoderSpec, trust_remote_code: bool
+) -> list[list[int]]:
+    from encoder.backends.int8 import calibration_texts
+    from encoder.tokenizer import Tokenizer
 
-    return OpenVinoBackend(load_graph(spec, load_torch, keep=keep), spec, pad_id, dtype)
+    home = folder if (folder / "tokenizer_config.json").is_file() else base or folder
+    tokenizer = Tokenizer.load(home, trust_remote_code=trust_remote_code)
+    tokens = tokenizer.encode(calibration_texts(), spec.template("document"), spec)
+    return [item.ids for item in tokens]
+
+
+def precision_of(dtype: str, device: str) -> str:
+    """What the spec of a model that is loaded so says of its precision."""
+    if dtype not in {"int8", "int4"}:
+        return "float"
+    # On the CPU the activations are quantised too, so these are other vectors than a GPU's.
+    return "int8-static" if dtype == "int8" and _device_type(device) == "cpu" else dtype
 
 
 def _obstacle(device: str, dtype: str) -> str | None:
     """Why OpenVINO cannot run a model, if it cannot."""
     if _device_type(device) != "cpu":
         return f"The OpenVINO backend runs on the CPU, not on {_device_type(device)}."
-    if dtype not in {"auto", "float32", "bfloat16"}:
-        return f"The OpenVINO backend runs float32 and bfloat16, not {dtype}."
+    if dtype not in {"auto", "float32", "bfloat16", "int8"}:
+        return f"The OpenVINO backend runs float32, bfloat16 and int8, not {dtype}."
     return None
 
 

@@ -8,7 +8,7 @@ import sys
 import warnings
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from importlib.metadata import version
 from pathlib import Path
 from threading import Lock
@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from encoder.backends.int8 import quantised
 from encoder.errors import MissingExtraError
 from encoder.files import digest_of_json
 from encoder.model_cache import find_entry, keep_entry
@@ -42,6 +43,7 @@ KEPT_SHAPES = 64
 """For how many shapes of a batch compiled code is kept. Batches come in order of their lengths, so
 a shape is rarely needed again; OpenVINO's own 5,000 take hundreds of MiB in the long run."""
 _PRECISIONS = {"float32": "f32", "bfloat16": "bf16"}
+"""Those that a graph of floats runs in; in one of 8-bit integers, what is left runs in the best."""
 _FORMAT = 1
 """Goes up when the conversion changes, so that nothing converted before is used again."""
 _OUTSIDE_THE_GRAPH = (
@@ -73,18 +75,17 @@ class OpenVinoBackend:
         pad_id: int,
         dtype: str,
     ) -> None:
-        """Compile a graph that `load_graph` gave.
+        """Compile a graph that `load_graph` gave, for `auto`, `float32`, `bfloat16` or `int8`.
 
         Raises:
-            ValueError: If the dtype is unknown.
             CannotRunError: If OpenVINO cannot compile the graph.
         """
         self._graph = graph
         self._spec = spec
         self._pad_id = pad_id
         self.token_budget = TOKEN_BUDGET
-        dtype = _chosen(dtype)
-        self._precision = _PRECISIONS[dtype]
+        self._precision = _PRECISIONS[_best() if dtype in {"auto", "int8"} else dtype]
+        dtype = _best() if dtype == "auto" else dtype
         self.engine = f"openvino {dtype} on {self.device}"
         """What runs the model, for people."""
         self._embeddings = _Output(graph, 0, self._precision)
@@ -107,7 +108,7 @@ class OpenVinoBackend:
             Shape (batch, dim), unit rows where the spec says so; what the model makes of a text
             may be not finite.
         """
-        embeddings = self._embeddings(self._padded(ids, starts))[:, : self._spec.dim]
+        embeddings = self._embeddings(_padded(ids, starts, self._pad_id))[:, : self._spec.dim]
         if self._spec.normalize:
             with np.errstate(invalid="ignore", over="ignore"):
                 embeddings /= np.maximum(np.linalg.norm(embeddings, axis=1, keepdims=True), 1e-12)
@@ -118,23 +119,24 @@ class OpenVinoBackend:
         with self._lock:
             if self._tokens is None:
                 self._tokens = _Output(self._graph, 1, self._precision)
-        vectors = self._tokens(self._padded(ids, ()))
+        vectors = self._tokens(_padded(ids, (), self._pad_id))
         return [vectors[row, : len(tokens)].copy() for row, tokens in enumerate(ids)]
 
-    def _padded(
-        self, ids: Sequence[Sequence[int]], starts: Sequence[int]
-    ) -> dict[str, NDArray[np.int64]]:
-        # Padding stands on the right, so that absolute positions are those of a lone text.
-        shape = (len(ids), max(len(row) for row in ids))
-        input_ids = np.full(shape, self._pad_id, np.int64)
-        mask = np.zeros(shape, np.int64)
-        for row, tokens in enumerate(ids):
-            input_ids[row, : len(tokens)] = tokens
-            mask[row, : len(tokens)] = 1
-        pooled = mask.copy() if starts else mask
-        for row, start in enumerate(starts):
-            pooled[row, :start] = 0
-        return dict(zip(_INPUTS, (input_ids, mask, pooled), strict=True))
+
+def _padded(
+    ids: Sequence[Sequence[int]], starts: Sequence[int], pad_id: int
+) -> dict[str, NDArray[np.int64]]:
+    # Padding stands on the right, so that absolute positions are those of a lone text.
+    shape = (len(ids), max(len(row) for row in ids))
+    input_ids = np.full(shape, pad_id, np.int64)
+    mask = np.zeros(shape, np.int64)
+    for row, tokens in enumerate(ids):
+        input_ids[row, : len(tokens)] = tokens
+        mask[row, : len(tokens)] = 1
+    pooled = mask.copy() if starts else mask
+    for row, start in enumerate(starts):
+        pooled[row, :start] = 0
+    return dict(zip(_INPUTS, (input_ids, mask, pooled), strict=True))
 
 
 class _Output:
@@ -178,21 +180,15 @@ class CannotRunError(ValueError):
         )
 
 
-def _chosen(dtype: str) -> str:
-    if dtype == "auto":
-        abilities = openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
-        return "bfloat16" if "BF16" in abilities else "float32"
-    if dtype not in _PRECISIONS:
-        raise ValueError(
-            f"The OpenVINO backend runs {' and '.join(_PRECISIONS)}, got {dtype!r}; "
-            "load it with backend='torch'."
-        )
-    return dtype
+def _best() -> str:
+    abilities = openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    return "bfloat16" if "BF16" in abilities else "float32"
 
 
 def load_graph(
     spec: EncoderSpec,
     load_torch: "Callable[[], TorchBackend]",
+    calibration: Callable[[], list[list[int]]],
     *,
     keep: bool,
 ) -> Any:  # noqa: ANN401 - openvino.Model
@@ -202,17 +198,24 @@ def load_graph(
         spec: What to run.
         load_torch: Loads the model into torch, on the CPU in float32; called where no graph is
             kept.
+        calibration: Gives the token ids of texts; called where a graph is to be quantised.
         keep: Whether to look for a kept graph, and to keep a new one.
 
     Raises:
         ValueError: If the model cannot be loaded.
         CannotRunError: If it cannot be converted.
+        MissingExtraError: If it is to be quantised and nncf is not installed.
     """
     key = _key(spec)
     entry = find_entry(key) if keep else None
     if entry is not None:
         return _read(entry)
-    graph = _converted(load_torch())
+    if spec.precision == "float":
+        graph = _converted(load_torch())
+    else:
+        floats = load_graph(replace(spec, precision="float"), load_torch, calibration, keep=keep)
+        log.info("%s is quantised to 8 bits, which takes a minute or so once.", spec.name)
+        graph = quantised(floats, [_padded([ids], (), 0) for ids in calibration()])
     entry = keep_entry(key, lambda folder: _write(graph, folder)) if keep else None
     return graph if entry is None else _read(entry)
 

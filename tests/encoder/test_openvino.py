@@ -145,7 +145,7 @@ def test_auto_takes_torch_where_openvino_cannot_serve(model_folder):
 def test_openvino_refuses_what_it_cannot_run(model_folder):
     folder = str(model_folder("bert-mean"))
 
-    with pytest.raises(ValueError, match="runs float32 and bfloat16, not float16"):
+    with pytest.raises(ValueError, match="runs float32, bfloat16 and int8, not float16"):
         load_encoder(folder, device="cpu", backend="openvino", dtype="float16")
 
 
