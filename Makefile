@@ -4,6 +4,7 @@
 # make reproduce   every published figure, by its command (ANGLER_DATA)
 # make kill-test  kill -9 at 240 random moments of the commands that write an index (minutes)
 # make parity other libraries' vectors beside ours, live, and recorded anew for make test
+# make peers  the libraries that python -m benchmarks.encode --peers times beside ours
 # make fix    format and mend what ruff can mend
 
 PYTHON ?= python3
@@ -11,10 +12,11 @@ PORT ?= 8501
 VENV := .venv
 BIN := $(VENV)/bin
 PEERS := .parity
+TIMED := .peers
 DEMO := .demo/handbook
 FILES := pyproject.toml constraints.txt
 
-.PHONY: demo test check fix install clean kill-test parity mteb reproduce
+.PHONY: demo test check fix install clean kill-test parity peers mteb reproduce
 .DEFAULT_GOAL := demo
 
 demo: $(VENV)/.ready-app
@@ -55,6 +57,12 @@ $(PEERS)/.ready: scripts/make-peers
 	@scripts/make-peers $(PYTHON) $(PEERS)
 	@touch $@
 
+peers: $(TIMED)/.ready
+
+$(TIMED)/.ready: scripts/make-timed-peers
+	@scripts/make-timed-peers $(PYTHON) $(TIMED)
+	@touch $@
+
 install: $(VENV)/.ready-dev
 
 $(VENV)/.ready-app: $(FILES)
@@ -66,4 +74,4 @@ $(VENV)/.ready-dev: $(FILES)
 	@touch $@ $(VENV)/.ready-app
 
 clean:
-	rm -rf $(VENV) $(PEERS) .demo .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) $(PEERS) $(TIMED) .demo .mypy_cache .pytest_cache .ruff_cache
