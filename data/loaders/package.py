@@ -54,11 +54,9 @@ class Package:
             return self._zip.read(info)
         except KeyError as error:
             raise UnreadableDocumentError(f"The file lacks its part {name}.") from error
-        except (zipfile.BadZipFile, OSError, EOFError, NotImplementedError, ValueError) as error:
-            if isinstance(error, UnreadableDocumentError):
-                raise
-            raise UnreadableDocumentError(f"Its part {name} is damaged ({error}).") from error
-        except Exception as error:
+        except UnreadableDocumentError:
+            raise
+        except Exception as error:  # what unpacks it has no common error
             raise UnreadableDocumentError(f"Its part {name} is damaged ({error}).") from error
 
     def xml(self, name: str) -> "Element":
