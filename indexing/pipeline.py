@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from data import Document, UnreadableDocumentError, supported_formats
+from data.fetching import AddressRule, public_only
 from indexing import points
 from indexing.calibrating import calibrate_unpublished
 from indexing.catalog import FileState
@@ -135,6 +136,13 @@ def build_index(
     return report
 
 
+def _address_rule(config: BuildConfig) -> AddressRule | None:
+    if not config.public_only:
+        return None
+    hosts = config.private_hosts.lower().split(",")
+    return public_only(hosts=frozenset(host.strip() for host in hosts if host.strip()))
+
+
 class _Build:
     """One run of a build, under the writer's lock."""
 
@@ -178,7 +186,12 @@ class _Build:
         )
 
     def run(self, lines: Iterable[str]) -> BuildReport:
-        scan = scan_sources(self._sources, lines, depth=self.config.depth)
+        scan = scan_sources(
+            self._sources,
+            lines,
+            depth=self.config.depth,
+            may_connect=_address_rule(self.config),
+        )
         changes = find_changes(self._sources, scan, self._held, self.config)
         self._note_plan(changes)
         report = self._report

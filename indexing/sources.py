@@ -18,11 +18,12 @@ from data import (
     load_records,
     readable_name,
 )
-from data.fetching import normal_url
+from data.fetching import AddressRule, normal_url
 from data.loaders import document_of, format_of
 from data.loaders.archives import Member, is_archive, list_members, read_member
 from data.site import Page, SiteLimits, read_site
 from indexing.errors import BuildFailedError, UsageError
+from indexing.ledger import has_ledger, read_ledger
 
 PIPE = "-"
 """The SOURCE that stands for JSON lines on standard input."""
@@ -107,13 +108,20 @@ def root_key(source: str) -> str:
     return PIPE if source == PIPE else readable_name(str(Path(source).resolve()))
 
 
-def scan_sources(sources: Sequence[str], lines: Iterable[str] = (), *, depth: int = 0) -> Scan:
+def scan_sources(
+    sources: Sequence[str],
+    lines: Iterable[str] = (),
+    *,
+    depth: int = 0,
+    may_connect: AddressRule | None = None,
+) -> Scan:
     """List what the sources hold, without reading files; web pages are read.
 
     Args:
         sources: Files, folders, archives, web addresses, or `-`.
         lines: JSON lines for `-`.
         depth: Links followed from a web address.
+        may_connect: Which addresses may be asked for pages; without a rule all may.
     """
     scan = Scan()
     for source in sources:
@@ -121,7 +129,9 @@ def scan_sources(sources: Sequence[str], lines: Iterable[str] = (), *, depth: in
         if source == PIPE:
             _scan_records(lines, scan)
         elif is_url(source):
-            _scan_site(source, scan, depth)
+            _scan_site(source, scan, depth, may_connect)
+        elif has_ledger(Path(source)):
+            _scan_ledger(Path(source).resolve(), scan)
         elif Path(source).is_dir():
             _scan_folder(Path(source).resolve(), scan)
         else:
@@ -156,6 +166,12 @@ def _scan_folder(root: Path, scan: Scan) -> None:
                 _add_file(path, root, scan)
 
 
+def _scan_ledger(root: Path, scan: Scan) -> None:
+    """The documents that a ledger names; files that it does not name are left alone."""
+    for id_, row in read_ledger(root).items():
+        _add_as(root / row.file, root, id_, scan)
+
+
 def _is_read(name: str) -> bool:
     """Whether a file of a folder is a document; pictures are where their text can be read."""
     format_ = SUFFIXES.get(PurePath(name).suffix.lower())
@@ -169,7 +185,11 @@ def _reads_pictures() -> bool:
 
 def _add_file(path: Path, root: Path, scan: Scan) -> None:
     place = path.name if path == root else f"{root.name}/{path.relative_to(root).as_posix()}"
-    id_, source = readable_name(place), readable_name(str(path))
+    _add_as(path, root, readable_name(place), scan)
+
+
+def _add_as(path: Path, root: Path, id_: str, scan: Scan) -> None:
+    source = readable_name(str(path))
     try:
         status = path.stat()
     except OSError as error:
@@ -187,7 +207,7 @@ def _add_file(path: Path, root: Path, scan: Scan) -> None:
             size=status.st_size,
             mtime_ns=status.st_mtime_ns,
             digest=lambda: _digest_of_file(path),
-            load=lambda: load_document(path, id=id_),
+            load=lambda: load_document(path, id=id_, name=id_),
         )
     )
 
@@ -228,9 +248,9 @@ def _member_item(path: Path, root: Path, id_: str, mtime_ns: int, member: Member
     )
 
 
-def _scan_site(source: str, scan: Scan, depth: int) -> None:
+def _scan_site(source: str, scan: Scan, depth: int, may_connect: AddressRule | None) -> None:
     root = root_key(source)
-    for page in read_site(source, limits=SiteLimits(depth=depth)):
+    for page in read_site(source, limits=SiteLimits(depth=depth), may_connect=may_connect):
         if page.document is not None:
             scan.items.append(_described_item(page.document, root))
         elif not page.is_gone or page.url == root:
