@@ -1,6 +1,7 @@
 # make demo   environment, handbook index, search page on http://127.0.0.1:8501 (PORT= changes it)
 # make test   environment, then everything that CI runs: format, lint, types, tests, browser tests
 # make mteb   an environment of its own with the mteb package; its tasks against our own figures (ANGLER_DATA)
+# make first-hour  a new user's first hour in a real browser, on real files (ANGLER_DATA; minutes)
 # make reproduce   every published figure, by its command (ANGLER_DATA)
 # make kill-test  kill -9 at 240 random moments of the commands that write an index (minutes)
 # make parity other libraries' vectors beside ours, live, and recorded anew for make test
@@ -16,7 +17,7 @@ TIMED := .peers
 DEMO := .demo/handbook
 FILES := pyproject.toml constraints.txt
 
-.PHONY: demo test check fix install clean kill-test parity peers mteb reproduce
+.PHONY: demo test first-hour check fix install clean kill-test parity peers mteb reproduce
 .DEFAULT_GOAL := demo
 
 demo: $(VENV)/.ready-app
@@ -32,6 +33,10 @@ test: $(VENV)/.ready-dev
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/python -m pytest
+
+first-hour: $(VENV)/.ready-dev
+	@scripts/need-browser
+	$(BIN)/python -m pytest tests/app/first_hour.py
 
 mteb:
 	@scripts/make-environment $(PYTHON) .venv-mteb openvino,faiss,mteb
