@@ -1,4 +1,4 @@
-"""What comes in: documents, training pairs, judged queries and the metrics; knows no encoder, index or screen."""
+"""Documents, training pairs, judged queries and metrics; knows no encoder, index or screen."""
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
