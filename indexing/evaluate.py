@@ -27,7 +27,12 @@ def _parser() -> Parser:
     option("--task", metavar="T", help="of the encoder, for its instructions: sts, code, ...")
     option("--mode", choices=("dense", "lexical", "hybrid"), help="default: dense, golden: hybrid")
     option("--store", choices=("exact", "faiss"), default="exact", help="for --dataset")
-    option("--index-type", metavar="T", default="flat", help="of the store (default: flat)")
+    option(
+        "--index-type",
+        metavar="T",
+        default="flat",
+        help="of the store, as for build (default: flat)",
+    )
     option(
         "--compare",
         nargs=2,

@@ -1,6 +1,7 @@
 """What `indexing.manage` does; each function returns plain values for people and for JSON."""
 
 from collections import Counter
+from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from indexing.near_duplicates import find_near_duplicates
 from indexing.pipeline import build_index
 from indexing.publishing import prune, rollback
 from indexing.purging import purge_index
+from indexing.retyping import retype_index
 from indexing.verification import damaged_files
 from indexing.work import Job, State, WorkFile, file_states, job, jobs
 
@@ -120,6 +122,12 @@ def keep(index: Path, count: int) -> Found:
         "removed": [folder.name for folder in removed],
         "kept": [folder.name for folder in finished_generations(index)],
     }
+
+
+def index_type(index: Path, kind: str, recall: float | None) -> Found:
+    """Make the store anew with another index type."""
+    current_folder(index)
+    return asdict(retype_index(index, kind, recall))
 
 
 def back_up(index: Path, file: Path, progress: Progress) -> Found:

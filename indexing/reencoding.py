@@ -87,6 +87,7 @@ class _Reembed:
             splitter=_fitting(old.manifest.splitter, encoder.spec.max_tokens),
             store=old.manifest.store,
             index_type=old.manifest.index_type,
+            recall=old.manifest.recall,
         )
         self._split_again = 0
 

@@ -9,26 +9,34 @@ from numpy.typing import NDArray
 from encoder.npy import npy_header
 from indexing.catalog import Catalog, CatalogWriter, DocumentRecord
 from indexing.stores import Store, build_store, make_store, open_store
-from indexing.stores.base import check_rows
+from indexing.stores.base import EMBEDDINGS, IDS, check_rows
+from indexing.stores.index_types import DEFAULT_RECALL
 
 CATALOG = "catalog.sqlite"
-_EMBEDDINGS = "embeddings.npy"
-_IDS = "ids.npy"
 
 
 class SegmentWriter:
     """Writes a segment document by document; the store is made at the end."""
 
-    def __init__(self, folder: Path, dim: int, *, store: str, index_type: str) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        dim: int,
+        *,
+        store: str,
+        index_type: str,
+        recall: float = DEFAULT_RECALL,
+    ) -> None:
         folder.mkdir(parents=True)
         self._folder = folder
         self._dim = dim
         self._catalog = CatalogWriter(folder / CATALOG)
-        make_store(store, dim, index_type=index_type)  # a wrong type is found out before the work
-        self._store, self._index_type = store, index_type
+        # A wrong type is found out before the work.
+        make_store(store, dim, index_type=index_type, recall=recall)
+        self._store, self._index_type, self._recall = store, index_type, recall
         self._count = 0
         self._ids: list[NDArray[np.int64]] = []
-        self._file = (folder / _EMBEDDINGS).open("wb")
+        self._file = (folder / EMBEDDINGS).open("wb")
         self._file.write(npy_header(0, dim))
 
     def __len__(self) -> int:
@@ -47,12 +55,19 @@ class SegmentWriter:
         """Finish all files."""
         self._catalog.close()
         ids = np.concatenate([np.empty(0, np.int64), *self._ids])
-        np.save(self._folder / _IDS, ids)
+        np.save(self._folder / IDS, ids)
         self._file.seek(0)
         self._file.write(npy_header(len(ids), self._dim))
         self._file.close()
-        rows = np.load(self._folder / _EMBEDDINGS, mmap_mode="r", allow_pickle=False)
-        build_store(self._store, self._folder, ids, rows, index_type=self._index_type)
+        rows = np.load(self._folder / EMBEDDINGS, mmap_mode="r", allow_pickle=False)
+        build_store(
+            self._store,
+            self._folder,
+            ids,
+            rows,
+            index_type=self._index_type,
+            recall=self._recall,
+        )
 
 
 class Segment:
@@ -62,13 +77,13 @@ class Segment:
         """Open a segment; without its store where `store` is None, as for a build."""
         self.catalog = Catalog(folder / CATALOG)
         self._store = open_store(store, folder) if store is not None else None
-        self.ids: NDArray[np.int64] = np.load(folder / _IDS, allow_pickle=False)
+        self.ids: NDArray[np.int64] = np.load(folder / IDS, allow_pickle=False)
         """The chunks, in the order of the embeddings."""
         self._order = np.argsort(
             self.ids, kind="stable"
         )  # quick where they ascend, as they mostly do
         self._embeddings: NDArray[np.float32] = np.load(
-            folder / _EMBEDDINGS, mmap_mode="r", allow_pickle=False
+            folder / EMBEDDINGS, mmap_mode="r", allow_pickle=False
         )
 
     def __len__(self) -> int:

@@ -15,6 +15,8 @@ from indexing.lexical import LexicalWriter
 from indexing.manifest import FileFact, Manifest, file_facts
 from indexing.publishing import link_or_copy
 from indexing.segment import Segment, SegmentWriter
+from indexing.stores.factory import read_facts
+from indexing.stores.index_types import FLAT
 from indexing.terms import Terms
 
 FOLD_CHUNKS = 20_000
@@ -44,7 +46,9 @@ class GenerationWriter:
             self._folder / name,
             self._terms.encoder.dim,
             store=self._terms.store,
-            index_type=self._terms.index_type,
+            # The delta is small and often written: comparing with all of it is exact and quick.
+            index_type=FLAT if name == DELTA else self._terms.index_type,
+            recall=self._terms.recall,
         )
 
     def add(self, records: Sequence[DocumentRecord], embeddings: NDArray[np.float32]) -> None:
@@ -113,10 +117,12 @@ class GenerationWriter:
             splitter=self._terms.splitter,
             store=self._terms.store,
             index_type=self._terms.index_type,
+            recall=self._terms.recall,
+            made=read_facts(self._folder / BASE),
             documents=documents,
             chunks=sum(len(self._open(name)) for name in parts) - deleted,
             next_id=next_id,
-            files=file_facts(self._folder, _published_facts(self._old)),
+            files=file_facts(self._folder, published_facts(self._old)),
         )
         manifest.write(self._folder)
         points.passing("manifest written")
@@ -138,7 +144,7 @@ def _copy(source: Segment, documents: Sequence[str], target: SegmentWriter) -> N
         target.add(records, source.embeddings(ids))
 
 
-def _published_facts(old: Generation | None) -> dict[tuple[int, int], FileFact]:
+def published_facts(old: Generation | None) -> dict[tuple[int, int], FileFact]:
     """What is known of files that the new generation shares with the old one, by inode."""
     if old is None:
         return {}
