@@ -69,8 +69,8 @@ class Generation:
     @property
     def lexical(self) -> LexicalIndex:
         """What searches the words."""
-        if self._lexical is None:
-            raise RuntimeError("The generation was opened without its stores.")
+        if self._lexical is None:  # without stores: by the writer, who removes no folder meanwhile
+            self._lexical = LexicalIndex(self.folder / LEXICAL)
         return self._lexical
 
     def search(
@@ -85,12 +85,14 @@ class Generation:
             parts = [self.base.store.search(queries, k, allowed=allowed)]
         if self.delta is not None:
             parts.append(self.delta.store.search(queries, k, allowed=allowed))
-        scores = np.concatenate([part.scores for part in parts], axis=1)
-        ids = np.concatenate([part.ids for part in parts], axis=1)
-        best = np.argsort(-scores, axis=1, kind="stable")[:, :k]
-        return SearchResult(
-            np.take_along_axis(scores, best, axis=1), np.take_along_axis(ids, best, axis=1)
-        )
+        return _joined(parts, k)
+
+    def scan(self, queries: NDArray[np.float32], k: int) -> SearchResult:
+        """As `search`, exact and without stores: all embeddings are read through once."""
+        parts = [self.base.scan(queries, k, self.deleted)]
+        if self.delta is not None:
+            parts.append(self.delta.scan(queries, k))
+        return _joined(parts, k)
 
     def exact_search(
         self, queries: NDArray[np.float32], k: int, ids: NDArray[np.int64]
@@ -221,6 +223,16 @@ class Generation:
 
     def _catalogs(self) -> list[Catalog]:
         return [segment.catalog for segment in (self.base, self.delta) if segment is not None]
+
+
+def _joined(parts: Sequence[SearchResult], k: int) -> SearchResult:
+    """The best of several results."""
+    scores = np.concatenate([part.scores for part in parts], axis=1)
+    ids = np.concatenate([part.ids for part in parts], axis=1)
+    best = np.argsort(-scores, axis=1, kind="stable")[:, :k]
+    return SearchResult(
+        np.take_along_axis(scores, best, axis=1), np.take_along_axis(ids, best, axis=1)
+    )
 
 
 def current_folder(index: Path) -> Path:

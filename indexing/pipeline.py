@@ -31,7 +31,7 @@ from indexing.publishing import (
     publish,
 )
 from indexing.purging import purge_index
-from indexing.sources import Failure, Item, check_sources, scan_sources
+from indexing.sources import Failure, Item, SeenPage, check_sources, scan_sources
 from indexing.splitting import Piece, split_document
 from indexing.terms import agree, load_built
 from indexing.work import FileRow, State, WorkFile, job
@@ -178,7 +178,8 @@ class _Build:
         )
 
     def run(self, lines: Iterable[str]) -> BuildReport:
-        scan = scan_sources(self._sources, lines, depth=self.config.depth)
+        scan = scan_sources(self._sources, lines, depth=self.config.depth, pages=self._pages_held())
+        self._work.note_pages(scan.pages)
         changes = find_changes(self._sources, scan, self._held, self.config)
         self._note_plan(changes)
         report = self._report
@@ -191,6 +192,15 @@ class _Build:
         self._refuse_failures()
         self._warn_of_blind_encoder()
         return report
+
+    def _pages_held(self) -> dict[str, SeenPage]:
+        """The web pages whose documents are in the index as they were made of them."""
+        states = self._held.states
+        return {
+            url: page
+            for url, page in self._work.pages().items()
+            if url in states and states[url].content == page.content
+        }
 
     def _note_plan(self, changes: Changes) -> None:
         held = self._held.states.keys() | self._held.duplicates.keys()

@@ -19,9 +19,12 @@ from pathlib import Path
 from typing import Any
 
 from data import Document
+from data.fetching import Validators
+from data.site import KnownPage
 from indexing.errors import BuildFailedError, BuildStoppedError
 from indexing.journal import EmbeddingJournal
 from indexing.publishing import clear_leftovers, writer_lock
+from indexing.sources import SeenPage
 
 log = logging.getLogger(__name__)
 
@@ -42,6 +45,10 @@ CREATE TABLE IF NOT EXISTS files (
 CREATE TABLE IF NOT EXISTS seen (
     document TEXT PRIMARY KEY, size INTEGER NOT NULL, mtime_ns INTEGER NOT NULL,
     content TEXT NOT NULL
+) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS pages (
+    document TEXT PRIMARY KEY, content TEXT NOT NULL, etag TEXT NOT NULL, modified TEXT NOT NULL,
+    digest TEXT NOT NULL, links TEXT NOT NULL
 ) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS parsed (
     document TEXT PRIMARY KEY, content TEXT NOT NULL, value TEXT NOT NULL, digest BLOB NOT NULL
@@ -134,13 +141,14 @@ class WorkFile:
             held: The documents that the index holds.
             sources: Gives the source of each of them; called only if one is not known here.
         """
-        known = dict(self._connection.execute("SELECT document, state FROM files"))
+        known = {row[0] for row in self._connection.execute("SELECT document FROM files")}
         missing = [document for document in held if document not in known]
         source_of = sources() if missing else {}
         self.forget([document for document in known if document not in held])
-        self.move(
-            [id_ for id_ in held if known.get(id_, "unchanged") != "unchanged"], State.UNCHANGED
-        )
+        with self._transaction() as connection:
+            connection.execute(
+                "UPDATE files SET state = ?1, reason = '' WHERE state != ?1", [State.UNCHANGED]
+            )
         self.mark([FileRow(id_, source_of[id_], State.UNCHANGED, "") for id_ in missing])
 
     def mark(self, files: Sequence[FileRow]) -> None:
@@ -160,7 +168,7 @@ class WorkFile:
     def forget(self, documents: Collection[str]) -> None:
         """Drop files that left the index."""
         with self._transaction() as connection:
-            for table in ("files", "seen"):
+            for table in ("files", "seen", "pages"):
                 connection.executemany(
                     f"DELETE FROM {table} WHERE document = ?", [(one,) for one in documents]
                 )
@@ -174,6 +182,32 @@ class WorkFile:
         """Remember (document, size, mtime_ns, content), so that it need not be read once more."""
         with self._transaction() as connection:
             connection.executemany("INSERT OR REPLACE INTO seen VALUES (?, ?, ?, ?)", files)
+
+    def pages(self) -> dict[str, SeenPage]:
+        """What is known of web pages that were read, by address."""
+        sql = "SELECT document, content, etag, modified, digest, links FROM pages"
+        return {
+            url: SeenPage(
+                content, KnownPage(Validators(etag, modified), digest, tuple(json.loads(links)))
+            )
+            for url, content, etag, modified, digest, links in self._connection.execute(sql)
+        }
+
+    def note_pages(self, pages: Mapping[str, SeenPage]) -> None:
+        """Remember web pages, so that they need not be read again while they are the same."""
+        rows = [
+            (
+                url,
+                page.content,
+                page.known.validators.etag,
+                page.known.validators.modified,
+                page.known.digest,
+                json.dumps(page.known.links),
+            )
+            for url, page in pages.items()
+        ]
+        with self._transaction() as connection:
+            connection.executemany("INSERT OR REPLACE INTO pages VALUES (?, ?, ?, ?, ?, ?)", rows)
 
     def all_published(self) -> None:
         """Call what was encoded published, and drop the work that led to it."""
