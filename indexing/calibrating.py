@@ -35,14 +35,15 @@ from indexing.legs import Query
 from indexing.manifest import NAME as MANIFEST
 from indexing.manifest import Manifest, file_fact
 from indexing.publishing import (
+    KEPT_GENERATIONS,
     link_or_copy,
     new_generation,
     next_number,
     publish,
-    writer_lock,
 )
 from indexing.sentences import split_clauses, split_sentences
 from indexing.stores import SearchResult
+from indexing.work import job
 
 if TYPE_CHECKING:
     from encoder import Encoder
@@ -293,7 +294,7 @@ def calibrate_index(
         IndexLockedError: If another process is writing it.
         ValueError: If there is too little to learn from.
     """
-    with writer_lock(index):
+    with job(index, "calibrate") as work:
         generation = open_current(index)
         questions = synthetic_questions(generation)
         if golden is not None:
@@ -309,7 +310,7 @@ def calibrate_index(
             if fusion is not None:
                 write_section(folder, FUSION, fusion.as_dict())
             _put(folder, replace(generation.manifest, generation=number), made)
-            publish(index, folder)
+            publish(index, folder, keep=work.setting("keep", KEPT_GENERATIONS))
     return made
 
 

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from data import Chunk, Document
 from indexing.calibration import Calibration, read_calibration, read_sections
 from indexing.catalog import Catalog, DocumentRecord, FileState
+from indexing.duplicates import read_duplicates
 from indexing.errors import CorruptIndexError, IndexNotFoundError
 from indexing.filter_parser import parse_filter
 from indexing.filters import BUILT_IN, Filter, FilterError, render_filter
@@ -64,6 +65,9 @@ class Generation:
         self.fusion = Fusion() if chosen is None else Fusion.from_dict(chosen)
         """How hybrid search joins the legs."""
         self._allowed = lru_cache(maxsize=_KEPT_FILTERS)(self._find_allowed)
+        repeated = [(one.id, one.of) for one in read_duplicates(folder).values()]
+        for catalog in self._catalogs():
+            catalog.note_repeated(repeated)
         self._stale = self.base.catalog.documents_of(self.deleted.tolist())
 
     @property

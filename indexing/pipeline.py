@@ -1,7 +1,6 @@
 """Documents to a published index: reads what changed, encodes what is new, publishes it whole."""
 
 import logging
-import sqlite3
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -34,7 +33,7 @@ from indexing.purging import purge_index
 from indexing.sources import Failure, Item, SeenPage, check_sources, scan_sources
 from indexing.splitting import Piece, split_document
 from indexing.terms import agree, load_built
-from indexing.work import FileRow, State, WorkFile, job
+from indexing.work import FileRow, State, WorkFile, after_publishing, job
 from indexing.writing import GenerationWriter
 
 if TYPE_CHECKING:
@@ -266,30 +265,23 @@ class _Build:
         first = next(documents, None)
         if first is None and not (changes.doomed or changes.duplicates != self._held.duplicates):
             return
-        try:
-            with new_generation(self._index, number) as folder:
-                writer = GenerationWriter(folder, self._old, self._terms)
-                if first is not None:
-                    self._fill(writer, chain([first], documents), changes)
-                self._drop_orphans(changes)
-                self._refuse_failures()
-                write_duplicates(folder, changes.duplicates.values())
-                manifest = writer.finish(
-                    number,
-                    gone=self._replaced | changes.doomed,
-                    documents=len(self._held.states) + self._report.added - len(changes.doomed),
-                    next_id=self._next_id,
-                )
-                manifest = calibrate_unpublished(folder, manifest, self._encoder)
-                # Before publishing: after it, no failure could say that nothing was changed.
-                write_config(self._index, self.config, self._terms)
-                publish(self._index, folder, keep=self._work.setting("keep", KEPT_GENERATIONS))
-        except (OSError, sqlite3.Error) as error:
-            reason = getattr(error, "strerror", None) or str(error)
-            raise BuildFailedError(
-                f"Writing the index in {self._index} failed: {reason}. It is as it was before; "
-                "nothing was lost, and the same call goes on from here."
-            ) from error
+        with new_generation(self._index, number) as folder:
+            writer = GenerationWriter(folder, self._old, self._terms)
+            if first is not None:
+                self._fill(writer, chain([first], documents), changes)
+            self._drop_orphans(changes)
+            self._refuse_failures()
+            write_duplicates(folder, changes.duplicates.values())
+            manifest = writer.finish(
+                number,
+                gone=self._replaced | changes.doomed,
+                documents=len(self._held.states) + self._report.added - len(changes.doomed),
+                next_id=self._next_id,
+            )
+            manifest = calibrate_unpublished(folder, manifest, self._encoder)
+            # Before publishing: after it, no failure could say that nothing was changed.
+            write_config(self._index, self.config, self._terms)
+            publish(self._index, folder, keep=self._work.setting("keep", KEPT_GENERATIONS))
         points.passing("published")
         self._report.generation, self._report.chunks = number, manifest.chunks
         self._report.documents, self._report.deleted = manifest.documents, len(changes.doomed)
@@ -364,11 +356,9 @@ class _Build:
     def _note_published(self, changes: Changes) -> None:
         gone = self._held.duplicates.keys() - changes.duplicates.keys()
         gone -= {item.id for item, _ in changes.fresh}
-        try:
+        with after_publishing():
             self._work.forget([*(changes.doomed - changes.duplicates.keys()), *gone])
             self._work.all_published()
-        except (OSError, sqlite3.Error) as error:
-            log.warning("The index is published, but its states were not noted: %s.", error)
 
     # The encoder
 

@@ -12,7 +12,7 @@ import shutil
 import sqlite3
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -21,7 +21,14 @@ from typing import Any
 from data import Document
 from data.fetching import Validators
 from data.site import KnownPage
-from indexing.errors import BuildFailedError, BuildStoppedError
+from indexing.errors import (
+    BackupError,
+    BuildFailedError,
+    BuildStoppedError,
+    CorruptIndexError,
+    IndexLockedError,
+    IndexNotFoundError,
+)
 from indexing.journal import EmbeddingJournal
 from indexing.publishing import clear_leftovers, writer_lock
 from indexing.sources import SeenPage
@@ -229,7 +236,8 @@ class WorkFile:
     def end(self, outcome: str) -> None:
         """End the job and close the file; that it cannot be written hides no other error."""
         for journal in self._journals.values():
-            journal.close()
+            with suppress(OSError):  # what was not written yet, once more
+                journal.close()
         try:
             self._connection.execute(
                 "UPDATE jobs SET ended = ?, outcome = ?, current = '' WHERE id = ?",
@@ -357,9 +365,12 @@ def _connect(path: Path) -> sqlite3.Connection:
 def job(index: Path, command: str) -> Iterator[WorkFile]:
     """Hold an index's lock and its work file for one run, and keep how the run ended.
 
+    Whoever writes under it lets nothing fail any more once the new state is published; see
+    `after_publishing`.
+
     Raises:
         IndexLockedError: If another process is writing the index.
-        BuildFailedError: If the work file cannot be written.
+        BuildFailedError: If the disk is full, or otherwise cannot be written.
         BuildStoppedError: If the run was interrupted.
     """
     with writer_lock(index):
@@ -375,7 +386,37 @@ def job(index: Path, command: str) -> Iterator[WorkFile]:
             raise BuildStoppedError(
                 f"Stopped; the index in {index} is as it was. The same call goes on from here."
             ) from None
+        except _OF_OURS as error:
+            work.end(f"failed: {error}")
+            raise
+        except (OSError, sqlite3.Error) as error:
+            failure = _disk_failure(index, error)
+            work.end(f"failed: {failure}")
+            raise failure from error
         except BaseException as error:
             work.end(f"failed: {error}")
             raise
         work.end("done")
+
+
+_OF_OURS = (BackupError, CorruptIndexError, IndexLockedError, IndexNotFoundError)
+"""Errors that say already what is wrong."""
+
+
+def _disk_failure(index: Path, error: Exception) -> BuildFailedError:
+    reason = getattr(error, "strerror", None) or str(error)
+    return BuildFailedError(
+        f"Writing the index in {index} failed: {reason}. It is as it was before; "
+        "nothing was lost, and the same call goes on from here."
+    )
+
+
+@contextmanager
+def after_publishing() -> Iterator[None]:
+    """Do what only tidies up: trouble with it does not undo what is published."""
+    try:
+        yield
+    except (OSError, sqlite3.Error) as error:
+        log.warning(
+            "The index is published, but its work file was not brought up to date: %s.", error
+        )
