@@ -2,11 +2,12 @@
 
 import logging
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import asdict, dataclass, replace
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from data import Document, UnreadableDocumentError, supported_formats
 from indexing import points
@@ -30,6 +31,7 @@ from indexing.publishing import (
     publish,
 )
 from indexing.purging import purge_index
+from indexing.reading import read_ahead
 from indexing.sources import Failure, Item, SeenPage, check_sources, scan_sources
 from indexing.splitting import Piece, split_document
 from indexing.terms import agree, load_built
@@ -41,7 +43,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-_SLOW_S = 0.02
+_SLOW_S = 0.1
 """A document that takes longer to parse is kept parsed until it is published."""
 
 
@@ -132,6 +134,23 @@ def build_index(
     report.seconds = round(time.monotonic() - started, 3)
     report.tokens_per_s = round(report.tokens / report.seconds, 1) if report.seconds else 0.0
     return report
+
+
+class _Wanted(NamedTuple):
+    """A document to write."""
+
+    item: Item
+    state: FileState
+    parsed: Document | None
+    """As an earlier run parsed it."""
+
+
+def _read(wanted: _Wanted) -> tuple[Document, float]:
+    """The document, and the seconds that it took."""
+    if wanted.parsed is not None:
+        return wanted.parsed, 0.0
+    started = time.monotonic()
+    return wanted.item.load(), time.monotonic() - started
 
 
 class _Build:
@@ -261,7 +280,12 @@ class _Build:
 
     def _write(self, changes: Changes) -> None:
         number = next_number(self._index)
-        documents = self._documents(changes)
+        with closing(self._documents(changes)) as documents:  # which reads ahead in threads
+            self._write_documents(changes, documents, number)
+
+    def _write_documents(
+        self, changes: Changes, documents: Iterator[tuple[Document, FileState]], number: int
+    ) -> None:
         first = next(documents, None)
         if first is None and not (changes.doomed or changes.duplicates != self._held.duplicates):
             return
@@ -287,29 +311,28 @@ class _Build:
         self._report.documents, self._report.deleted = manifest.documents, len(changes.doomed)
         self._note_published(changes)
 
-    def _documents(self, changes: Changes) -> Iterator[tuple[Document, FileState]]:
+    def _documents(self, changes: Changes) -> Generator[tuple[Document, FileState]]:
         """The documents to write; those that cannot be read are reported."""
-        for item, state in changes.fresh:
-            try:
-                yield self._loaded(item, state), state
-            except UnreadableDocumentError as error:
-                self._fail(item, str(error))
-            except OSError as error:
-                self._fail(item, f"The file cannot be read: {error.strerror}.")
+        reading = read_ahead(self._to_read(changes), _read, lambda wanted: wanted.item.size)
+        with closing(reading):
+            for (item, state, _), result in reading:
+                try:
+                    document, seconds = result()
+                    if seconds > _SLOW_S:
+                        self._work.keep_parsed(document, state.content)
+                    yield document, state
+                except UnreadableDocumentError as error:
+                    self._fail(item, str(error))
+                except OSError as error:
+                    self._fail(item, f"The file cannot be read: {error.strerror}.")
         for duplicate in changes.promoted:
             document = self._old.document(duplicate.of) if self._old else None
             if document is not None:
                 yield replace(document, id=duplicate.id, source=duplicate.source), duplicate.state
 
-    def _loaded(self, item: Item, state: FileState) -> Document:
-        known = self._work.parsed(item.id, state.content)
-        if known is not None:
-            return known
-        started = time.monotonic()
-        document = item.load()
-        if time.monotonic() - started > _SLOW_S:
-            self._work.keep_parsed(document, state.content)
-        return document
+    def _to_read(self, changes: Changes) -> Iterator[_Wanted]:
+        for item, state in changes.fresh:
+            yield _Wanted(item, state, self._work.parsed(item.id, state.content))
 
     def _fail(self, item: Item | Duplicate, reason: str) -> None:
         failure = failure_of(item, reason, self._held)
