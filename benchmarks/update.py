@@ -14,7 +14,7 @@ import time
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from benchmarks.machine import describe_machine
+from benchmarks.machine import write_result
 from benchmarks.material import StandIn, write_documents
 from encoder import describe_encoder
 from indexing import build_index
@@ -42,12 +42,11 @@ def main() -> None:
     text = "\n".join(["| what | s | promised |", "|---|---|---|", *rows])
     print(text)
     if arguments.write:
-        head = "\n".join(f"- {key}: {value}" for key, value in describe_machine().items())
-        RESULT.write_text(
-            f"# The cost of a change\n\n`python -m benchmarks.update --documents "
-            f"{arguments.documents} --chunks {arguments.chunks} --write`\n\n{head}\n\n{text}\n",
-            "utf-8",
+        command = (
+            f"python -m benchmarks.update --documents {arguments.documents} "
+            f"--chunks {arguments.chunks} --write"
         )
+        write_result(RESULT.name, "The cost of a change", command, text)
 
 
 _NOTHING = """
