@@ -121,6 +121,10 @@ def restore_index(
                 publish(index, folder, keep=keep)
     except (zipfile.BadZipFile, zlib.error, RuntimeError, EOFError, ValueError) as error:
         raise BackupError(backup, f"cannot be read ({error})") from error
+    except OSError as error:
+        if type(error) is OSError and error.errno is None:  # what bz2 says of damaged data
+            raise BackupError(backup, f"cannot be read ({error})") from error
+        raise
     return manifest
 
 

@@ -198,8 +198,11 @@ class Generation:
         return {*in_base.values(), *in_delta.values()}
 
     def sources(self) -> dict[str, str]:
-        """Where every document came from; deleted ones included."""
-        return {id_: s for catalog in self._catalogs() for id_, s in catalog.sources().items()}
+        """Where every document and duplicate came from; deleted ones included."""
+        found = {one.id: one.source for one in read_duplicates(self.folder).values()}
+        for catalog in self._catalogs():
+            found |= catalog.sources()
+        return found
 
     def states(self) -> dict[str, FileState]:
         """The file state of every document in the index."""

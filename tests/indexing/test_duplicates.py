@@ -43,12 +43,24 @@ def kb(tmp_path):
     return tmp_path / "kb"
 
 
+def test_duplicates_outlive_a_lost_work_file(docs, kb, word_encoder):
+    build_index([str(docs)], kb, encoder=word_encoder)
+    (kb / "work.sqlite").unlink()
+
+    report = build_index([str(docs)], kb, encoder=word_encoder)
+
+    assert (report.skipped, report.duplicates) == (2, 2)
+    rows = {row.document: row for row in file_states(kb)}
+    assert rows["docs/copies/b.md"].state == State.DUPLICATE
+    assert rows["docs/copies/b.md"].source == str(docs / "copies" / "b.md")
+
+
 @pytest.mark.parametrize(
     ("expression", "want"),
     [
         ('path == "docs/copies/b.md"', {"docs/a.md"}),
         ('path == "docs/a.md"', {"docs/a.md"}),
-        ('path contains "copies/"', {"docs/a.md"}),
+        ('"copies/" in path', {"docs/a.md"}),
         ('path in ("docs/copies/c.md", "docs/other.md")', {"docs/a.md", "docs/other.md"}),
         ('path != "docs/copies/b.md"', {"docs/other.md"}),
         ('path == "docs/copies/gone.md"', set()),
