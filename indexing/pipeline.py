@@ -326,9 +326,9 @@ class _Build:
                 except OSError as error:
                     self._fail(item, f"The file cannot be read: {error.strerror}.")
         for duplicate in changes.promoted:
-            document = self._old.document(duplicate.of) if self._old else None
-            if document is not None:
-                yield replace(document, id=duplicate.id, source=duplicate.source), duplicate.state
+            stored = self._old.document(duplicate.of) if self._old else None
+            if stored is not None:
+                yield replace(stored, id=duplicate.id, source=duplicate.source), duplicate.state
 
     def _to_read(self, changes: Changes) -> Iterator[_Wanted]:
         for item, state in changes.fresh:

@@ -132,7 +132,7 @@ class GenerationWriter:
         fresh = {
             self._folder / name: fact
             for name, fact in found.items()
-            if fact.size >= _LARGE_BYTES and fact not in published.values()
+            if fact.size >= _LARGE_BYTES and _inode(self._folder / name) not in published
         }
         remember_facts(self._folder.parent, fresh, started_ns)
         return found
@@ -157,8 +157,9 @@ def _published_facts(old: Generation | None) -> dict[tuple[int, int], FileFact]:
     """What is known of files that the new generation shares with the old one, by inode."""
     if old is None:
         return {}
-    status = {name: (old.folder / name).stat() for name in old.manifest.files}
-    return {
-        (status[name].st_dev, status[name].st_ino): fact
-        for name, fact in old.manifest.files.items()
-    }
+    return {_inode(old.folder / name): fact for name, fact in old.manifest.files.items()}
+
+
+def _inode(path: Path) -> tuple[int, int]:
+    status = path.stat()
+    return status.st_dev, status.st_ino
