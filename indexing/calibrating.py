@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -34,13 +35,15 @@ from indexing.legs import Query
 from indexing.manifest import NAME as MANIFEST
 from indexing.manifest import Manifest, file_fact
 from indexing.publishing import (
+    KEPT_GENERATIONS,
     link_or_copy,
     new_generation,
     next_number,
     publish,
-    writer_lock,
 )
 from indexing.sentences import split_clauses, split_sentences
+from indexing.stores import SearchResult
+from indexing.work import job
 
 if TYPE_CHECKING:
     from encoder import Encoder
@@ -64,6 +67,8 @@ _WORD = re.compile(r"[\u3400-\u9fff]|[^\W\u3400-\u9fff]+")
 _SEED = 17
 
 Progress = Callable[[int, int], None]
+Nearest = Callable[[NDArray[np.float32], int], SearchResult]
+"""Queries, shape (m, dim), and k to the k nearest chunks of each."""
 
 
 @dataclass(frozen=True)
@@ -83,6 +88,7 @@ def calibrate(
     questions: Sequence[Question],
     *,
     source: str,
+    nearest: Nearest | None = None,
     progress: Progress | None = None,
 ) -> Calibration:
     """Ask a generation some questions, and learn what its scores say about the hits.
@@ -95,7 +101,8 @@ def calibrate(
             f"A calibration needs at least {FEWEST_QUESTIONS} questions, got {len(questions)}."
         )
     seen: dict[Mode, list[Evidence]] = {mode: [] for mode in Mode}
-    for number, evidence in enumerate(gather(generation, encoder, questions), start=1):
+    gathered = gather(generation, encoder, questions, nearest)
+    for number, evidence in enumerate(gathered, start=1):
         for mode, item in evidence.items():
             seen[mode].append(item)
         if progress is not None:
@@ -123,36 +130,48 @@ def _fitted(seen: Mapping[Mode, Sequence[Evidence]]) -> dict[str, ModeCalibratio
 
 
 def gather(
-    generation: Generation, encoder: "Encoder", questions: Sequence[Question]
+    generation: Generation,
+    encoder: "Encoder",
+    questions: Sequence[Question],
+    nearest: Nearest | None = None,
 ) -> Iterator[dict[Mode, Evidence]]:
-    """The evidence of each question in each mode."""
+    """The evidence of each question in each mode.
+
+    Args:
+        generation: What is asked.
+        encoder: The one that built it.
+        questions: What to ask.
+        nearest: What searches the embeddings; without it the generation's stores do.
+    """
     everything = generation.chunk_ids()
     chance = np.random.default_rng(_SEED)
     vectors = encoder.encode_queries([question.text for question in questions])
-    for question, vector in zip(questions, vectors, strict=True):
+    found = (nearest or generation.search)(vectors, FUSED_DEPTH)
+    for question, vector, scores, ids in zip(questions, vectors, *found, strict=True):
         asked = Query(question.text, generation, lambda: encoder)
-        asked.vector = vector[None]  # encoded together with the others
+        asked.vector = vector[None]  # encoded and searched for together with the others
+        asked.note_dense(FUSED_DEPTH, scores, ids)
         random_ids = chance.choice(everything, min(_UNRELATED, len(everything)), replace=False)
-        yield {mode: _evidence(asked, question, mode, random_ids.astype(np.int64)) for mode in Mode}
+        yield _evidence(asked, question, random_ids.tolist())
 
 
-def _evidence(
-    asked: Query, question: Question, mode: Mode, random_ids: NDArray[np.int64]
-) -> Evidence:
-    ids = [id_ for id_, _ in asked.ranked(mode, FUSED_DEPTH)]
-    chunks = asked.generation.chunks([*ids, *random_ids.tolist()])
-    others = [id_ for id_ in ids if chunks[id_].document not in question.documents]
-    strangers = [
-        id_ for id_ in random_ids.tolist() if chunks[id_].document not in question.documents
-    ]
-    shown = ids[:_SHOWN]
-    right = [question.is_answered_by(chunks[id_]) for id_ in shown]
-    return Evidence(
-        features=features(asked, mode, shown),
-        is_right=np.array(right, bool),
-        unrelated=features(asked, mode, strangers),
-        without=features(asked, mode, others[:SHOWN_TO_JUDGE]),
-    )
+def _evidence(asked: Query, question: Question, random_ids: list[int]) -> dict[Mode, Evidence]:
+    ranked = {mode: [id_ for id_, _ in asked.ranked(mode, FUSED_DEPTH)] for mode in Mode}
+    chunks = asked.generation.chunks(list({*random_ids, *chain.from_iterable(ranked.values())}))
+
+    def others(ids: Sequence[int]) -> list[int]:
+        return [id_ for id_ in ids if chunks[id_].document not in question.documents]
+
+    found = {}
+    for mode, ids in ranked.items():
+        shown = ids[:_SHOWN]
+        found[mode] = Evidence(
+            features=features(asked, mode, shown),
+            is_right=np.array([question.is_answered_by(chunks[id_]) for id_ in shown], bool),
+            unrelated=features(asked, mode, others(random_ids)),
+            without=features(asked, mode, others(ids)[:SHOWN_TO_JUDGE]),
+        )
+    return found
 
 
 def features(asked: Query, mode: Mode, ids: Sequence[int]) -> NDArray[np.float64]:
@@ -236,13 +255,16 @@ def calibrate_unpublished(folder: Path, manifest: Manifest, encoder: "Encoder | 
     known = read_calibration(folder)
     if encoder is None or manifest.chunks < FEWEST_CHUNKS or not _is_due(known, manifest.chunks):
         return manifest
-    generation = Generation(folder)
+    generation = Generation(folder, with_stores=False, verify=False)  # it was hashed just now
+    questions = synthetic_questions(generation)
     try:
-        questions = synthetic_questions(generation)
-        made = calibrate(generation, encoder, questions, source=SYNTHETIC)
+        made = calibrate(generation, encoder, questions, source=SYNTHETIC, nearest=generation.scan)
     except ValueError as error:
         log.info("The scores stay without a meaning: %s", error)
-        return manifest
+        # Noted, so that not every small change of the index tries again.
+        made = Calibration(
+            source=SYNTHETIC, questions=len(questions), chunks=manifest.chunks, modes={}
+        )
     return _put(folder, manifest, made)
 
 
@@ -272,7 +294,7 @@ def calibrate_index(
         IndexLockedError: If another process is writing it.
         ValueError: If there is too little to learn from.
     """
-    with writer_lock(index):
+    with job(index, "calibrate") as work:
         generation = open_current(index)
         questions = synthetic_questions(generation)
         if golden is not None:
@@ -288,7 +310,7 @@ def calibrate_index(
             if fusion is not None:
                 write_section(folder, FUSION, fusion.as_dict())
             _put(folder, replace(generation.manifest, generation=number), made)
-            publish(index, folder)
+            publish(index, folder, keep=work.setting("keep", KEPT_GENERATIONS))
     return made
 
 

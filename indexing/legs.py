@@ -1,7 +1,7 @@
 """One query over one generation: what each way of searching finds, and how each chunk scores."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -29,6 +29,8 @@ class Query:
     load: Callable[[], "Encoder"]
     """The index's encoder, asked for by the legs that need it."""
     allowed: Allowed = None
+    _legs: dict[tuple[Mode, int], dict[int, float]] = field(default_factory=dict, repr=False)
+    """What each leg found at each depth."""
 
     @cached_property
     def vector(self) -> NDArray[np.float32]:
@@ -42,14 +44,23 @@ class Query:
 
     def dense(self, k: int) -> dict[int, float]:
         """Cosine by chunk, best first."""
-        scores, ids = self.generation.search(self.vector, k, allowed=self.allowed)
-        pairs = zip(ids[0].tolist(), scores[0].tolist(), strict=True)
-        return {id_: score for id_, score in pairs if id_ != NO_ID}
+        if (Mode.DENSE, k) not in self._legs:
+            scores, ids = self.generation.search(self.vector, k, allowed=self.allowed)
+            self.note_dense(k, scores[0], ids[0])
+        return self._legs[Mode.DENSE, k]
+
+    def note_dense(self, k: int, scores: NDArray[np.float32], ids: NDArray[np.int64]) -> None:
+        """Take what the dense leg finds at depth `k`, searched for together with other queries."""
+        pairs = zip(ids.tolist(), scores.tolist(), strict=True)
+        self._legs[Mode.DENSE, k] = {id_: score for id_, score in pairs if id_ != NO_ID}
 
     def lexical(self, k: int) -> dict[int, float]:
         """BM25 by chunk, best first."""
-        scores, ids = self.generation.lexical.search(self.text, k, allowed=self.allowed)
-        return dict(zip(ids.tolist(), scores.astype(float).tolist(), strict=True))
+        if (Mode.LEXICAL, k) not in self._legs:
+            scores, ids = self.generation.lexical.search(self.text, k, allowed=self.allowed)
+            pairs = zip(ids.tolist(), scores.astype(float).tolist(), strict=True)
+            self._legs[Mode.LEXICAL, k] = dict(pairs)
+        return self._legs[Mode.LEXICAL, k]
 
     def ranked(self, mode: Mode, k: int) -> Ranked:
         """At least the `k` best, best first, with the scores of the stages that saw them."""

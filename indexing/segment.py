@@ -8,7 +8,8 @@ from numpy.typing import NDArray
 
 from encoder.npy import npy_header
 from indexing.catalog import Catalog, CatalogWriter, DocumentRecord
-from indexing.stores import Store, build_store, make_store, open_store
+from indexing.scanning import scan_embeddings
+from indexing.stores import SearchResult, Store, build_store, make_store, open_store
 from indexing.stores.base import EMBEDDINGS, IDS, check_rows
 from indexing.stores.index_types import DEFAULT_RECALL
 
@@ -101,3 +102,9 @@ class Segment:
         wanted = np.fromiter(ids, np.int64)
         places = np.searchsorted(self.ids, wanted, sorter=self._order)
         return np.asarray(self._embeddings[self._order[places]])
+
+    def scan(
+        self, queries: NDArray[np.float32], k: int, excluded: NDArray[np.int64] | None = None
+    ) -> SearchResult:
+        """The `k` nearest by the stored embeddings alone, read through from the disk."""
+        return scan_embeddings(queries, k, self.ids, self._embeddings, excluded=excluded)

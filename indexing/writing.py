@@ -1,6 +1,7 @@
 """Fills a new generation: what changed goes into the delta, and later into the base."""
 
 import shutil
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -18,11 +19,13 @@ from indexing.segment import Segment, SegmentWriter
 from indexing.stores.factory import read_facts
 from indexing.stores.index_types import FLAT
 from indexing.terms import Terms
+from indexing.verification import remember_facts
 
 FOLD_CHUNKS = 20_000
 FOLD_SHARE = 0.02
 """The delta is folded into the base when it grows past the larger of these two."""
 _COPIED_AT_ONCE = 512
+_LARGE_BYTES = 10_000_000
 _FOLDED = "folded"
 
 
@@ -122,11 +125,23 @@ class GenerationWriter:
             documents=documents,
             chunks=sum(len(self._open(name)) for name in parts) - deleted,
             next_id=next_id,
-            files=file_facts(self._folder, published_facts(self._old)),
+            files=self._facts(),
         )
         manifest.write(self._folder)
         points.passing("manifest written")
         return manifest
+
+    def _facts(self) -> dict[str, FileFact]:
+        """Of all files; the first reader of a large index need not hash it once more."""
+        published, started_ns = published_facts(self._old), time.time_ns()
+        found = file_facts(self._folder, published)
+        fresh = {
+            self._folder / name: fact
+            for name, fact in found.items()
+            if fact.size >= _LARGE_BYTES and _inode(self._folder / name) not in published
+        }
+        remember_facts(self._folder.parent, fresh, started_ns)
+        return found
 
 
 def _chunk_ids(generation: Generation, documents: set[str]) -> list[int]:
@@ -148,8 +163,9 @@ def published_facts(old: Generation | None) -> dict[tuple[int, int], FileFact]:
     """What is known of files that the new generation shares with the old one, by inode."""
     if old is None:
         return {}
-    status = {name: (old.folder / name).stat() for name in old.manifest.files}
-    return {
-        (status[name].st_dev, status[name].st_ino): fact
-        for name, fact in old.manifest.files.items()
-    }
+    return {_inode(old.folder / name): fact for name, fact in old.manifest.files.items()}
+
+
+def _inode(path: Path) -> tuple[int, int]:
+    status = path.stat()
+    return status.st_dev, status.st_ino
