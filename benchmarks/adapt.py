@@ -35,7 +35,7 @@ SETTINGS: dict[str, Any] = {
     "max_query_tokens": 64,
     "max_document_tokens": 128,
     "learning_rate": 5e-5,
-    "precision": "auto",
+    "averages": (1.0, 0.7, 0.4),
 }
 
 
@@ -51,8 +51,8 @@ class Domain:
 
 DOMAINS = (
     Domain(name="medquad", pairs=4000),
-    Domain(name="nfcorpus_filtered", pairs=4000),
-    Domain(name="scifact", pairs=4000, choices={"epochs": 4, "max_document_tokens": 192}),
+    Domain(name="nfcorpus_filtered", pairs=4000, choices={"epochs": 3, "max_document_tokens": 96}),
+    Domain(name="scifact", pairs=4000, choices={"epochs": 4, "max_document_tokens": 160}),
     Domain(name="squad11_dev", pairs=4000),
 )
 
@@ -101,8 +101,8 @@ def _adapted(
     records = _records(train_set, trained, domain.pairs, seed)
     half = len(dev.queries) // 2
     names = sorted(dev.queries, key=lambda name: random.Random(f"dev/{name}").random())
-    choice = retrieval_set(_only(dev, names[:half]), distractors=1000)
-    proof = retrieval_set(_only(dev, names[half:]), queries=400, distractors=1500)
+    choice = retrieval_set(_only(dev, names[:half]), queries=200, distractors=300)
+    proof = retrieval_set(_only(dev, names[half:]), queries=400, distractors=500)
     probes = [read_probe(str(judged_sets() / name)) for name in PROBES if name != domain.name]
     choices = SETTINGS | domain.choices | given | {"seed": seed}
     if plain:

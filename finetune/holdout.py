@@ -11,9 +11,9 @@ from finetune.measures import LabelledPairs, Measure, RetrievalSet
 
 FEW = 200
 """Queries that a hold-out wants, where a tenth is fewer; a fifth of all at most."""
-MOST = 1000
+MOST = 600
 """Queries that are enough."""
-DISTRACTORS = 1500
+DISTRACTORS = 500
 """Most documents of the training that stand beside the hold-out's own, to be told from them."""
 
 

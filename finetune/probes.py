@@ -7,7 +7,7 @@ from data.beir import BeirDataset, load_beir
 from data.pair_files import load_labelled_pairs
 from finetune.measures import LabelledPairs, Measure, RetrievalSet
 
-QUERIES, DISTRACTORS = 200, 1500
+QUERIES, DISTRACTORS = 150, 300
 """So much of a large set is enough for a probe."""
 
 

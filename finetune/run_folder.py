@@ -19,6 +19,8 @@ CHECKPOINTS = "checkpoints"
 """There while the training is not over."""
 TUNED = "tuned.safetensors"
 """The trained weights before any average, for exports."""
+CONFIG = "train.toml"
+"""The choices that took effect."""
 _LOCK = ".lock"
 
 
@@ -52,7 +54,13 @@ def opened_run(folder: Path, identity: Mapping[str, Any], *, resume: bool) -> It
         lock.write(str(os.getpid()))
         lock.flush()
         write_json(folder / BEGUN, identity)
-        yield folder
+        try:
+            yield folder
+        except BaseException:
+            if not any((folder / CHECKPOINTS).glob("*")) and not (folder / MANIFEST).is_file():
+                (folder / BEGUN).unlink()  # there is nothing to go on with
+                (folder / CONFIG).unlink(missing_ok=True)
+            raise
 
 
 def is_main_process() -> bool:
@@ -65,7 +73,9 @@ def _check_folder(folder: Path, identity: Mapping[str, Any], resume: bool) -> No
         raise UsageError(f"{folder} is a file; give a folder.")
     begun = read_object(folder / BEGUN)
     if not begun:
-        if folder.is_dir() and any(path.name != _LOCK for path in folder.iterdir()):
+        if folder.is_dir() and any(
+            path.name not in {_LOCK, CHECKPOINTS} for path in folder.iterdir()
+        ):
             raise UsageError(f"{folder} holds other files; give a new or an empty folder.")
         if resume:
             raise UsageError(f"{folder} holds no training to go on with; leave --resume out.")
@@ -78,6 +88,11 @@ def _check_folder(folder: Path, identity: Mapping[str, Any], resume: bool) -> No
             "another folder."
         )
     _check_same(folder, begun, json.loads(json.dumps(identity)))
+
+
+def _is_foreign(path: Path) -> bool:
+    is_ours = path.name == _LOCK or (path.name == CHECKPOINTS and not any(path.iterdir()))
+    return not is_ours
 
 
 def _check_same(folder: Path, begun: Mapping[str, Any], now: Mapping[str, Any]) -> None:

@@ -56,6 +56,8 @@ class TrainableEncoder:
     max_document_tokens: int
     templates: Mapping[str, str]
     """Role, as in `finetune.batches` → template."""
+    precision: str = "float32"
+    """What the model multiplies in while it is trained."""
 
     @property
     def spec(self) -> EncoderSpec:
@@ -96,6 +98,11 @@ class TrainableEncoder:
             mask[row, : len(item.ids)] = 1
             pooled[row, item.start : len(item.ids)] = 1
         return ids.to(self.device), mask.to(self.device), pooled.to(self.device)
+
+    def encode_quickly(self, texts: Sequence[str], role: str) -> NDArray[np.float32]:
+        """As `encode`, in the training's precision: cosines above 0.999 to those in float32."""
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bfloat16"):
+            return self.encode(texts, role)
 
     def encode(self, texts: Sequence[str], role: str) -> NDArray[np.float32]:
         """Embed texts with the weights as they are now, cut as in use and not as in training.
@@ -157,6 +164,7 @@ def load_trainable(config: TrainConfig) -> TrainableEncoder:
             DOCUMENT: spec.template("document"),
             ALIKE: alike,
         },
+        precision=_precision(config.precision, next(module.parameters()).device),
     )
 
 
@@ -175,6 +183,19 @@ def _load_module(found: ModelDescription, config: TrainConfig, pad_id: int) -> E
     if config.method in {"lora", "qlora"}:
         model = _with_adapter(model, config)
     return EmbeddingModule(model, load_head(found.folder, found.spec, device), found.spec, pad_id)
+
+
+def _precision(asked: str, device: torch.device) -> str:
+    if asked != "auto":
+        return asked
+    # Without such instructions a CPU computes bfloat16 more slowly than float32.
+    has_16_bit = bf16_on_cpu() if device.type == "cpu" else torch.cuda.is_bf16_supported()
+    return "bfloat16" if has_16_bit else "float32"
+
+
+def bf16_on_cpu() -> bool:
+    """Whether the processor multiplies bfloat16 by instructions of its own."""
+    return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
 
 
 def _own_device(device: str) -> torch.device:

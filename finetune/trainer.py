@@ -78,7 +78,7 @@ class StepTrainer(Trainer):
             callbacks.append(EarlyStoppingCallback(config.patience))
         super().__init__(
             model=encoder.module,
-            args=_arguments(config, folder, len(schedule), has_score=score is not None),
+            args=_arguments(encoder, config, folder, len(schedule), has_score=score is not None),
             train_dataset=_Steps(schedule),
             data_collator=_only,
             callbacks=callbacks,
@@ -251,12 +251,10 @@ def load_weights(encoder: TrainableEncoder, path: Path) -> None:
 
 
 def _arguments(
-    config: TrainConfig, folder: Path, steps: int, *, has_score: bool
+    encoder: TrainableEncoder, config: TrainConfig, folder: Path, steps: int, *, has_score: bool
 ) -> TrainingArguments:
     interval = config.save_every or max(1, -(-steps // 5))
     warmup = config.warmup if config.warmup_steps is None else config.warmup_steps
-    use_cpu = config.device == "cpu" or not torch.cuda.is_available()
-    precision = _precision(config.precision, use_cpu=use_cpu)
     arguments = TrainingArguments(
         output_dir=str(folder),
         max_steps=steps,
@@ -267,9 +265,9 @@ def _arguments(
         max_grad_norm=config.max_grad_norm,
         optim="adamw_torch_fused",
         seed=config.seed,
-        bf16=precision == "bfloat16",
-        fp16=precision == "float16",
-        use_cpu=use_cpu,
+        bf16=encoder.precision == "bfloat16",
+        fp16=encoder.precision == "float16",
+        use_cpu=encoder.device.type == "cpu",
         eval_strategy="steps" if has_score else "no",
         eval_steps=interval,
         save_strategy="steps",
@@ -290,19 +288,6 @@ def _arguments(
     )
     arguments._n_gpu = min(1, arguments.n_gpu)  # one process a GPU; torchrun starts them
     return arguments
-
-
-def _precision(asked: str, *, use_cpu: bool) -> str:
-    if asked != "auto":
-        return asked
-    # Without such instructions a CPU computes bfloat16 more slowly than float32.
-    has_16_bit = bf16_on_cpu() if use_cpu else torch.cuda.is_bf16_supported()
-    return "bfloat16" if has_16_bit else "float32"
-
-
-def bf16_on_cpu() -> bool:
-    """Whether the processor multiplies bfloat16 by instructions of its own."""
-    return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
 
 
 def _schedule(config: TrainConfig, warmup: float) -> str:

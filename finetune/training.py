@@ -12,6 +12,7 @@ from data.pair_reading import PairOptions, ReadingReport, load_pairs
 from data.pairs import PairRecord
 from encoder.errors import MissingExtraError
 from encoder.files import digest_of_json
+from encoder.model_folder import describe_encoder
 from finetune.averaging import Weights, average
 from finetune.batches import Schedule, TrainingSet
 from finetune.config import TrainConfig, write_config
@@ -104,10 +105,11 @@ def train(
         "data": {found.name: _digest(found.records) for found in sets},
         "model": config.model,
     }
+    describe_encoder(config.model)  # a wrong name shall leave no folder behind
+    parts = _split(replace(material, sets=sets), config)
     with opened_run(Path(out), identity, resume=resume) as folder:
         if is_main_process():
             write_config(folder, config)
-        parts = _split(replace(material, sets=sets), config)
         return _Run(folder, config, parts, material.probes, progress).finish()
 
 
@@ -211,7 +213,9 @@ class _Run:
 
     def _score(self) -> float:
         """The mean figure of the encoder as it is now on what choices are made by."""
-        figures = [measure.measured(self._encoder.encode).figure for measure in self._parts.choice]
+        figures = [
+            measure.measured(self._encoder.encode_quickly).figure for measure in self._parts.choice
+        ]
         return sum(figures) / len(figures) if figures else 0.0
 
     def _chosen(
@@ -236,9 +240,11 @@ class _Run:
             put_weights(self._encoder, average(base, tuned, share))
             if before is None and measures:
                 put_weights(self._encoder, average(base, tuned, 0.0))
-                before = [measure.measured(self._encoder.encode) for measure in measures]
+                before = [measure.measured(self._encoder.encode_quickly) for measure in measures]
                 put_weights(self._encoder, average(base, tuned, share))
-            rows = compare(measures, before or [], self._encoder.encode, len(self._parts.proof))
+            rows = compare(
+                measures, before or [], self._encoder.encode_quickly, len(self._parts.proof)
+            )
             fallen = [row for row in rows if row["kind"] == PROBE and self._fell(row)]
             if not fallen:
                 break

@@ -2,6 +2,7 @@
 
 import json
 import sys
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -55,7 +56,7 @@ def test_a_file_of_pairs_becomes_a_better_model_and_an_export_of_half_of_it(
         load_encoder(str(model), device="cpu", backend="torch").encode_queries(["w1 w2"])
         for model in (word_model, tmp_path / "half", out / "model")
     ]
-    assert all(np.abs(a - b).max() > 1e-3 for a, b in zip(rows, rows[1:], strict=False))
+    assert all(np.abs(a - b).max() > 1e-3 for a, b in pairwise(rows))
 
 
 def test_a_line_that_is_no_pair_is_named_or_skipped_as_asked(
