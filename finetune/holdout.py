@@ -56,9 +56,8 @@ def split(sets: Sequence[TrainingSet], share: float | None, seed: int) -> Split:
         groups, is_apart = _groups(found.records)
         by_document &= is_apart
         kept_out = _drawn(groups, _wanted(len(found.records), share), seed)
-        rest = [
-            r for place, r in enumerate(found.records) if place not in set().union(*kept_out, ())
-        ]
+        places: set[int] = set().union(*kept_out)
+        rest = [record for at, record in enumerate(found.records) if at not in places]
         if not rest or len(kept_out) < 2:
             raise ValueError(
                 f"{found.name} has {len(found.records)} records, too few to keep some out and "

@@ -210,7 +210,11 @@ def _keep_few_activations(model: Any, name: str) -> None:  # noqa: ANN401 - of t
         raise UsageError(
             f"{name} cannot compute its activations again; leave gradient-checkpointing off."
         )
-    model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+    options = {"use_reentrant": False}
+    if hasattr(model, "activation_checkpointing_enable"):  # its name since transformers 5.20
+        model.activation_checkpointing_enable(activation_checkpointing_kwargs=options)
+    else:
+        model.gradient_checkpointing_enable(gradient_checkpointing_kwargs=options)
 
 
 def _with_adapter(model: Any, config: TrainConfig) -> nn.Module:  # noqa: ANN401 - of transformers
