@@ -34,7 +34,9 @@ class Measured(Protocol):
 class Measure(Protocol):
     """Judged material."""
 
-    name: str
+    @property
+    def name(self) -> str:
+        """For people."""
 
     @property
     def metric(self) -> str:

@@ -236,6 +236,7 @@ def _with_adapter(model: Any, config: TrainConfig) -> nn.Module:  # noqa: ANN401
         model = prepare_model_for_kbit_training(
             model, use_gradient_checkpointing=config.gradient_checkpointing
         )
+    torch.manual_seed(config.seed)  # the first matrix of each adapter is drawn
     return get_peft_model(
         model,
         LoraConfig(

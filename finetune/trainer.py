@@ -80,6 +80,8 @@ class StepTrainer(Trainer):
             model=encoder.module,
             args=_arguments(encoder, config, folder, len(schedule), has_score=score is not None),
             train_dataset=_Steps(schedule),
+            # Asked for where there is an evaluation; ours measures what `score` knows.
+            eval_dataset=_Steps(schedule) if score is not None else None,
             data_collator=_only,
             callbacks=callbacks,
         )

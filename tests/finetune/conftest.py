@@ -79,16 +79,18 @@ def records() -> list[PairRecord]:
 
 @pytest.fixture(scope="session")
 def scored_records() -> list[PairRecord]:
-    """Two texts, and how many of their words are the same, from 0 to 5."""
+    """Two texts, and how many words they share of those that mean something, from 0 to 3."""
     drawn = random.Random(2)
     found = []
-    for _ in range(120):
-        words = drawn.sample(WORDS, 5)
-        shared = drawn.randrange(6)
-        other = words[:shared] + drawn.sample(WORDS, 5 - shared)
+    for _ in range(300):
+        shared = drawn.randrange(4)
+        words, noise = drawn.sample(WORDS[:40], 6), drawn.sample(WORDS[40:], 8)
+        first = words[:3] + noise[:4]
+        # The less they share of what counts, the more of what does not.
+        second = words[:shared] + words[3 : 6 - shared] + noise[shared : shared + 4]
         found.append(
             PairRecord(
-                queries=(" ".join(words),), positives=(" ".join(other),), label=float(shared)
+                queries=(" ".join(first),), positives=(" ".join(second),), label=float(shared)
             )
         )
     return found

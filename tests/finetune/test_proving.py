@@ -1,13 +1,14 @@
 """Figures of base and tuned: by value, with intervals, and a verdict that chance cannot buy."""
 
 import json
-import subprocess
 import sys
+from argparse import Namespace
 
 import numpy as np
 import pytest
 
 from encoder.errors import UsageError
+from finetune import evaluate
 from finetune.measures import LabelledPairs, RetrievalSet
 from finetune.probes import read_probe
 from finetune.proving import BETTER, ELSEWHERE, HOLDOUT, NOT_BETTER, PROBE, UNPROVEN, judge
@@ -114,28 +115,22 @@ def test_a_probe_is_a_split_of_a_beir_folder_or_a_file_of_pairs(tmp_path):
         read_probe(str(folder))
 
 
-def test_the_command_gives_a_verdict_and_an_exit_code(tmp_path):
+def test_the_command_gives_a_verdict_and_an_exit_code(word_model, tmp_path, monkeypatch, capsys):
     folder = beir(tmp_path / "set")
-    call = [sys.executable, "-m", "finetune.evaluate", "sentence-transformers/all-MiniLM-L6-v2"]
+    words = [word_model, "--base", word_model, "--dataset", f"{folder}:dev", "--json"]
+    monkeypatch.setattr(sys, "argv", ["evaluate", *words, "--device", "cpu"])
 
-    done = subprocess.run(
-        [*call, "--dataset", f"{folder}:dev", "--json"], capture_output=True, text=True, check=False
-    )
-    nothing = subprocess.run(call, capture_output=True, text=True, check=False)
+    with pytest.raises(SystemExit) as ended:
+        evaluate.main()
 
-    found = json.loads(done.stdout)
-    assert done.returncode == 1
+    captured = capsys.readouterr()
+    found = json.loads(captured.out)
+    assert ended.value.code == 1
     assert found["verdict"] == NOT_BETTER
     assert found["measured"][0]["difference"] == 0
-    assert done.stderr.startswith("error: The tuned model is not better than its base: nDCG@10 on")
-    assert nothing.returncode == 2
-    assert "give --dataset or --pairs" in nothing.stderr
+    assert captured.err.startswith("error: The tuned model is not better than its base: nDCG@10")
 
 
 def test_nothing_is_measured_without_material():
-    from argparse import Namespace
-
-    from finetune.evaluate import _evaluate
-
     with pytest.raises(UsageError, match="nothing to measure on"):
-        _evaluate(Namespace(dataset=[], pairs=[]))
+        evaluate._evaluate(Namespace(dataset=[], pairs=[]))

@@ -145,8 +145,12 @@ def test_a_model_that_learned_nothing_is_refused(config, records, tmp_path):
 
 
 def test_a_probe_that_falls_too_far_is_refused_or_averaged_away(config, records, tmp_path):
+    # Here the words count that mean nothing in the training.
     probe_records = [
-        PairRecord(queries=(f"w{i + 40} w{i}",), positives=(f"w{i + 40} w{(i + 7) % 40}",))
+        PairRecord(
+            queries=(f"w{40 + i} w{40 + (i * 7 + 3) % 40}",),
+            positives=(f"w{40 + i} w{40 + (i * 7 + 3) % 40} w{i}",),
+        )
         for i in range(40)
     ]
     from finetune.holdout import measure_of
@@ -325,7 +329,7 @@ def test_a_disk_without_room_stops_in_a_sentence_and_keeps_what_was_saved(
 
 
 def test_scored_pairs_are_trained_and_judged_by_their_order(config, scored_records, tmp_path):
-    chosen = config(epochs=8, holdout=0.4, loss="angle_mix", cosine_weight=1.0)
+    chosen = config(epochs=5, holdout=0.4, loss="angle_mix", cosine_weight=1.0)
 
     facts = train(Material(sets=[TrainingSet("scored", scored_records)]), tmp_path / "run", chosen)
 
@@ -424,8 +428,10 @@ def test_data_that_teach_nothing_are_refused_in_a_sentence(found, sentence, conf
         train(Material(sets=[TrainingSet("p", records)]), tmp_path / "run", config())
 
 
-def test_a_folder_with_other_files_in_use_or_finished_is_refused(config, trained, tmp_path):
-    material = Material(sets=[TrainingSet("p", [])])
+def test_a_folder_with_other_files_or_a_finished_training_is_refused(
+    config, trained, records, tmp_path
+):
+    material = Material(sets=[TrainingSet("p", records)])
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "note.txt").touch()
 
