@@ -25,8 +25,8 @@ def _st(kind: str, call: dict[str, Any], work: Path) -> dict[str, Any]:
         SentenceTransformer,
         SentenceTransformerTrainer,
         SentenceTransformerTrainingArguments,
-        losses,
     )
+    from sentence_transformers.sentence_transformer.losses import AnglELoss, CoSENTLoss
 
     model = SentenceTransformer(call["model"], device="cpu", backend="torch")
     model.max_seq_length = 128
@@ -39,7 +39,7 @@ def _st(kind: str, call: dict[str, Any], work: Path) -> dict[str, Any]:
             "score": [label / highest for label in columns[2]],
         }
     )
-    loss = losses.AnglELoss(model) if kind == "st-angle" else losses.CoSENTLoss(model)
+    loss = AnglELoss(model) if kind == "st-angle" else CoSENTLoss(model)
     options = SentenceTransformerTrainingArguments(
         output_dir=str(work / "run"),
         num_train_epochs=call["epochs"],

@@ -81,7 +81,7 @@ class TrainConfig:
     """Most tokens of a document in training."""
     lora_rank: int = 32
     """Width of an adapter."""
-    lora_alpha: float = 32.0
+    lora_alpha: int = 32
     """The adapter's part is scaled by lora_alpha / lora_rank."""
     lora_dropout: float = 0.1
     """Of what goes into an adapter."""

@@ -102,7 +102,7 @@ def export_encoder(encoder: TrainableEncoder, folder: Path, *, adapter: bool = F
 
 def _write(encoder: TrainableEncoder, folder: Path, adapter: bool) -> list[str]:
     model: Any = encoder.module.model
-    inner = model._model if isinstance(model, BothWays) else model
+    inner: Any = model._model if isinstance(model, BothWays) else model
     is_adapted = hasattr(inner, "merge_and_unload")
     if adapter and not is_adapted:
         raise ValueError("Only a training by lora or qlora has an adapter; export it merged.")
@@ -149,7 +149,7 @@ def _width(encoder: TrainableEncoder) -> int:
     """Length of a pooled vector."""
     from encoder.folder_facts import width
 
-    config = encoder.module.model.config
+    config: Any = encoder.module.model.config
     return width(config.to_dict()) * len(split_poolings(encoder.spec.pooling))
 
 
@@ -209,7 +209,8 @@ def _write_modules(encoder: TrainableEncoder, folder: Path, width: int) -> None:
 
 def _write_head(encoder: TrainableEncoder, folder: Path) -> list[tuple[str, str]]:
     layers = read_modules(encoder.found.folder, encoder.spec.dim).head
-    trained = [part for part in encoder.module.head if any(True for _ in part.parameters())]
+    head: Any = encoder.module.head
+    trained = [part for part in head if any(True for _ in part.parameters())]
     kinds = []
     for number, layer in enumerate(layers, start=2):
         path = f"{number}_{layer.kind}"

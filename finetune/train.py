@@ -67,11 +67,11 @@ def _train(arguments: Namespace) -> None:
     from finetune.training import Material, read_sets, train
 
     sets, reports = read_sets(arguments.pairs, config, PairOptions(on_bad=arguments.on_bad))
-    for found, report in zip(sets, reports, strict=True):
+    for source, report in zip(sets, reports, strict=True):
         kinds = ", ".join(f"{count} {kind}" for kind, count in report.formats.items())
         skipped = sum(report.problems.values())
         tail = f"; {skipped} lines skipped" if skipped else ""
-        print(f"{found.name}: {kinds}{tail}", file=sys.stderr)
+        print(f"{source.name}: {kinds}{tail}", file=sys.stderr)
     probes = [read_probe(probe) for probe in arguments.probe]
     bar = ProgressBar("steps")
     try:

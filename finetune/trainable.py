@@ -233,7 +233,7 @@ def _with_adapter(model: Any, config: TrainConfig) -> nn.Module:  # noqa: ANN401
                 f"The model has no linear layer {missing[0]!r}. It has: {', '.join(sorted(found))}."
             )
     if config.method == "qlora":
-        model = prepare_model_for_kbit_training(
+        model = prepare_model_for_kbit_training(  # type: ignore[no-untyped-call]
             model, use_gradient_checkpointing=config.gradient_checkpointing
         )
     torch.manual_seed(config.seed)  # the first matrix of each adapter is drawn

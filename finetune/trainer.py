@@ -82,7 +82,7 @@ class StepTrainer(Trainer):
             train_dataset=_Steps(schedule),
             # Asked for where there is an evaluation; ours measures what `score` knows.
             eval_dataset=_Steps(schedule) if score is not None else None,
-            data_collator=_only,
+            data_collator=_only,  # type: ignore[arg-type]
             callbacks=callbacks,
         )
         from transformers import PrinterCallback
@@ -92,13 +92,13 @@ class StepTrainer(Trainer):
     @property
     def losses(self) -> list[tuple[int, float]]:
         """(step, mean loss since the one before) as logged."""
-        return [(row["step"], row["loss"]) for row in self.state.log_history if "loss" in row]
+        return [(int(row["step"]), row["loss"]) for row in self.state.log_history if "loss" in row]
 
     @property
     def scores(self) -> list[tuple[int, float]]:
         """(step, figure on the hold-out)."""
         return [
-            (row["step"], row["eval_score"])
+            (int(row["step"]), row["eval_score"])
             for row in self.state.log_history
             if "eval_score" in row
         ]
@@ -113,12 +113,15 @@ class StepTrainer(Trainer):
         """The step's batch; without a count of labels, which ours do not have."""
         return [next(epoch_iterator)], None
 
-    def floating_point_ops(self, inputs: Batch) -> int:
+    def floating_point_ops(self, inputs: Any) -> int:  # noqa: ANN401 - a Batch
         """Not counted; the library would look for its own names in the batch."""
         return 0
 
     def training_step(
-        self, model: torch.nn.Module, inputs: Batch, num_items_in_batch: object = None
+        self,
+        model: torch.nn.Module,
+        inputs: Any,  # noqa: ANN401 - a Batch, where the library has a dictionary
+        num_items_in_batch: Tensor | int | None = None,
     ) -> Tensor:
         """Add the gradients of one step; gives its loss.
 
@@ -126,7 +129,7 @@ class StepTrainer(Trainer):
             TrainingStoppedError: If the loss is no finite number.
         """
         model.train()
-        batch = inputs
+        batch: Batch = inputs
         tokens = self._encoder.tokenise(batch.texts)
         lengths = [len(item.ids) for item in tokens]
         # Dealt out by length, so that the processes have about the same to do.
@@ -208,7 +211,7 @@ class StepTrainer(Trainer):
         return metrics
 
     def _save_checkpoint(self, model: torch.nn.Module, trial: Any) -> None:  # noqa: ANN401
-        folder = Path(self.args.output_dir) / f"{_PREFIX}{self.state.global_step}"
+        folder = Path(str(self.args.output_dir)) / f"{_PREFIX}{self.state.global_step}"
         try:
             super()._save_checkpoint(model, trial)
         except (OSError, RuntimeError, SafetensorError) as error:
@@ -225,7 +228,7 @@ class StepTrainer(Trainer):
     ) -> None:
         if not self.args.should_save:
             return
-        folder = Path(output_dir or self.args.output_dir)
+        folder = Path(str(output_dir or self.args.output_dir))
         folder.mkdir(parents=True, exist_ok=True)
         whole = self._encoder.trained() if state_dict is None else state_dict
         names = self._encoder.trained()
