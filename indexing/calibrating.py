@@ -3,9 +3,11 @@
 import logging
 import random
 import re
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from math import inf
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,8 +16,8 @@ from numpy.typing import NDArray
 
 from data import Chunk, GoldenQuestion
 from indexing.calibration import (
-    FEATURES,
     NAME,
+    RERANKED,
     SECTION,
     SHOWN_TO_JUDGE,
     Calibration,
@@ -29,7 +31,8 @@ from indexing.fusion import FUSED_DEPTH, Fusion
 from indexing.fusion import SECTION as FUSION
 from indexing.fusion_choice import Judged, choose_fusion
 from indexing.generation import Generation, open_current
-from indexing.hits import Mode
+from indexing.hits import Mode, Scores
+from indexing.judging import features, reranked_features
 from indexing.legs import Query
 from indexing.manifest import NAME as MANIFEST
 from indexing.manifest import Manifest, file_fact
@@ -40,6 +43,7 @@ from indexing.publishing import (
     publish,
     writer_lock,
 )
+from indexing.reranking import Reranking, rerank_ranked
 from indexing.sentences import split_clauses, split_sentences
 
 if TYPE_CHECKING:
@@ -83,9 +87,18 @@ def calibrate(
     questions: Sequence[Question],
     *,
     source: str,
+    reranking: Reranking | None = None,
     progress: Progress | None = None,
 ) -> Calibration:
     """Ask a generation some questions, and learn what its scores say about the hits.
+
+    Args:
+        generation: What is asked.
+        encoder: The encoder that built it.
+        questions: Questions whose answers are known.
+        source: Where they come from: `GOLDEN` or `SYNTHETIC`.
+        reranking: A loaded reranker, to learn what it says about the hits of hybrid search.
+        progress: Called as questions are asked.
 
     Raises:
         ValueError: If there are too few questions, or they find nothing to learn from.
@@ -94,10 +107,11 @@ def calibrate(
         raise ValueError(
             f"A calibration needs at least {FEWEST_QUESTIONS} questions, got {len(questions)}."
         )
-    seen: dict[Mode, list[Evidence]] = {mode: [] for mode in Mode}
-    for number, evidence in enumerate(gather(generation, encoder, questions), start=1):
-        for mode, item in evidence.items():
-            seen[mode].append(item)
+    seen: dict[str, list[Evidence]] = defaultdict(list)
+    gathered = gather(generation, encoder, questions, reranking)
+    for number, evidence in enumerate(gathered, start=1):
+        for name, item in evidence.items():
+            seen[name].append(item)
         if progress is not None:
             progress(number, len(questions))
     return Calibration(
@@ -105,10 +119,11 @@ def calibrate(
         questions=len(questions),
         chunks=generation.manifest.chunks,
         modes=_fitted(seen),
+        reranker=reranking.name if reranking is not None else None,
     )
 
 
-def _fitted(seen: Mapping[Mode, Sequence[Evidence]]) -> dict[str, ModeCalibration]:
+def _fitted(seen: Mapping[str, Sequence[Evidence]]) -> dict[str, ModeCalibration]:
     """Each mode that can be calibrated: an encoder may find nothing right in a language."""
     modes: dict[str, ModeCalibration] = {}
     reason = ValueError()
@@ -123,49 +138,66 @@ def _fitted(seen: Mapping[Mode, Sequence[Evidence]]) -> dict[str, ModeCalibratio
 
 
 def gather(
-    generation: Generation, encoder: "Encoder", questions: Sequence[Question]
-) -> Iterator[dict[Mode, Evidence]]:
-    """The evidence of each question in each mode."""
+    generation: Generation,
+    encoder: "Encoder",
+    questions: Sequence[Question],
+    reranking: Reranking | None = None,
+) -> Iterator[dict[str, Evidence]]:
+    """The evidence of each question in each mode, and of its reranked hits."""
     everything = generation.chunk_ids()
     chance = np.random.default_rng(_SEED)
     vectors = encoder.encode_queries([question.text for question in questions])
     for question, vector in zip(questions, vectors, strict=True):
         asked = Query(question.text, generation, lambda: encoder)
         asked.vector = vector[None]  # encoded together with the others
-        random_ids = chance.choice(everything, min(_UNRELATED, len(everything)), replace=False)
-        yield {mode: _evidence(asked, question, mode, random_ids.astype(np.int64)) for mode in Mode}
+        drawn = chance.choice(everything, min(_UNRELATED, len(everything)), replace=False)
+        random_ids = [int(id_) for id_ in drawn]
+        found = {str(mode): _evidence(asked, question, mode, random_ids) for mode in Mode}
+        if reranking is not None:
+            found[RERANKED] = _reranked_evidence(asked, question, reranking, random_ids)
+        yield found
 
 
-def _evidence(
-    asked: Query, question: Question, mode: Mode, random_ids: NDArray[np.int64]
-) -> Evidence:
+def _evidence(asked: Query, question: Question, mode: Mode, random_ids: Sequence[int]) -> Evidence:
     ids = [id_ for id_, _ in asked.ranked(mode, FUSED_DEPTH)]
-    chunks = asked.generation.chunks([*ids, *random_ids.tolist()])
-    others = [id_ for id_ in ids if chunks[id_].document not in question.documents]
-    strangers = [
-        id_ for id_ in random_ids.tolist() if chunks[id_].document not in question.documents
-    ]
-    shown = ids[:_SHOWN]
-    right = [question.is_answered_by(chunks[id_]) for id_ in shown]
-    return Evidence(
-        features=features(asked, mode, shown),
-        is_right=np.array(right, bool),
-        unrelated=features(asked, mode, strangers),
-        without=features(asked, mode, others[:SHOWN_TO_JUDGE]),
+    return _sorted_out(asked, question, ids, random_ids, partial(features, asked, mode))
+
+
+def _reranked_evidence(
+    asked: Query, question: Question, reranking: Reranking, random_ids: Sequence[int]
+) -> Evidence:
+    """The reranker reads all that it would read of a search, however long that takes."""
+    patient = replace(reranking, timeout_s=inf, depth=reranking.depth + len(random_ids))
+    first = asked.ranked(Mode.HYBRID, reranking.depth)[: reranking.depth]
+    known = {id_ for id_, _ in first}
+    strangers = [(id_, Scores()) for id_ in random_ids if id_ not in known]
+    read = rerank_ranked(asked, [*first, *strangers], patient)
+    said = {id_: scores.rerank for id_, scores in read}
+    ids = [id_ for id_, _ in read if id_ in known]
+    return _sorted_out(
+        asked, question, ids, random_ids, lambda ids: reranked_features([said[i] for i in ids])
     )
 
 
-def features(asked: Query, mode: Mode, ids: Sequence[int]) -> NDArray[np.float64]:
-    """What chunks are judged by in a mode, shape (ids, features)."""
-    if not ids:
-        return np.empty((0, len(FEATURES[mode])))
-    if mode is Mode.DENSE:
-        return asked.cosines(ids)[:, None].astype(np.float64)
-    shares = asked.lexical_shares(ids).astype(np.float64)
-    if mode is Mode.LEXICAL:
-        return shares[:, None]
-    trust = 1.0 - asked.unknown_share
-    return np.column_stack([trust * asked.cosines(ids), shares, np.full(len(ids), trust)])
+def _sorted_out(
+    asked: Query,
+    question: Question,
+    ids: Sequence[int],
+    random_ids: Sequence[int],
+    features_of: Callable[[Sequence[int]], NDArray[np.float64]],
+) -> Evidence:
+    """The evidence of a ranking, given what its chunks are judged by."""
+    chunks = asked.generation.chunks([*ids, *random_ids])
+    others = [id_ for id_ in ids if chunks[id_].document not in question.documents]
+    strangers = [id_ for id_ in random_ids if chunks[id_].document not in question.documents]
+    shown = ids[:_SHOWN]
+    right = [question.is_answered_by(chunks[id_]) for id_ in shown]
+    return Evidence(
+        features=features_of(shown),
+        is_right=np.array(right, bool),
+        unrelated=features_of(strangers),
+        without=features_of(others[:SHOWN_TO_JUDGE]),
+    )
 
 
 def golden_questions(golden: Sequence[GoldenQuestion]) -> list[Question]:
@@ -209,21 +241,6 @@ def _synthetic(chunk: Chunk, chance: random.Random) -> Question | None:
     return Question(glue.join(kept), frozenset([chunk.document]), is_source)
 
 
-def judge(
-    asked: Query, mode: Mode, ids: Sequence[int]
-) -> tuple[list[float | None], list[float | None]]:
-    """For each chunk its relevance, and the share of unrelated text that it is better than.
-
-    None for all where the index is not calibrated.
-    """
-    calibration = asked.generation.calibration
-    found = calibration.modes.get(mode) if calibration is not None else None
-    if found is None or not ids:
-        return [None] * len(ids), [None] * len(ids)
-    seen = features(asked, mode, ids)
-    return found.relevance(seen).tolist(), found.better_than(seen).tolist()
-
-
 def calibrate_unpublished(folder: Path, manifest: Manifest, encoder: "Encoder | None") -> Manifest:
     """Calibrate a generation that is about to be published, where that is due and quick.
 
@@ -257,6 +274,7 @@ def calibrate_index(
     encoder: "Encoder",
     golden: Sequence[GoldenQuestion] | None = None,
     *,
+    reranking: Reranking | None = None,
     progress: Progress | None = None,
 ) -> Calibration:
     """Calibrate an index, and publish that as a new generation of it.
@@ -265,6 +283,8 @@ def calibrate_index(
         index: The index's folder.
         encoder: The encoder that built it.
         golden: Questions with their answers; otherwise questions are made from its chunks.
+        reranking: A loaded reranker that the index will be searched with; what it says gets a
+            meaning too.
         progress: Called as questions are asked.
 
     Raises:
@@ -278,7 +298,14 @@ def calibrate_index(
         if golden is not None:
             questions = golden_questions(golden)
         source = SYNTHETIC if golden is None else GOLDEN
-        made = calibrate(generation, encoder, questions, source=source, progress=progress)
+        made = calibrate(
+            generation,
+            encoder,
+            questions,
+            source=source,
+            reranking=reranking,
+            progress=progress,
+        )
         # Questions made from the text share its words and would always speak for the lexical leg.
         fusion = fusion_for(generation, encoder, questions) if golden is not None else None
         number = next_number(index)
@@ -298,9 +325,10 @@ def fusion_for(generation: Generation, encoder: "Encoder", questions: Sequence[Q
     for question in questions:
         asked = Query(question.text, generation, lambda: encoder)
         dense, lexical = asked.dense(FUSED_DEPTH), asked.lexical(FUSED_DEPTH)
-        chunks = generation.chunks([*{*dense, *lexical}])
+        sparse = asked.sparse(FUSED_DEPTH)
+        chunks = generation.chunks([*{*dense, *lexical, *(sparse or ())}])
         grades = {id_: int(question.is_answered_by(chunk)) for id_, chunk in chunks.items()}
-        judged.append(Judged(dense, lexical, asked.unknown_share, grades))
+        judged.append(Judged(dense, lexical, asked.unknown_share, grades, sparse))
     return choose_fusion(judged)
 
 

@@ -28,6 +28,8 @@ FEATURES = {
 }
 """What a hit is judged by. `share`: its BM25 as a share of what no text can exceed; `trust`: how
 much of the query the encoder can read, 0 to 1; `trusted_cosine`: the product of both."""
+RERANKED = "reranked"
+"""What stands for a mode where a reranker ordered the hits: they are judged by what it said."""
 _RIDGE = 1e-2
 """Keeps the weights finite where right and wrong hits are parted without an overlap."""
 _LEVELS = np.concatenate([np.linspace(0.0, 0.98, 50), [0.99, 0.995, 0.999, 1.0]])
@@ -87,6 +89,9 @@ class Calibration:
     chunks: int
     """How many chunks the index held then."""
     modes: Mapping[str, ModeCalibration]
+    """By mode, and `RERANKED` for what `reranker` says."""
+    reranker: str | None = None
+    """The reranker whose scores have a meaning here too."""
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""

@@ -16,6 +16,7 @@ from indexing.stores.base import NO_ID
 
 if TYPE_CHECKING:
     from encoder import Encoder
+    from encoder.heads import HeadEmbeddings
 
 Allowed = NDArray[np.int64] | None
 
@@ -33,7 +34,13 @@ class Query:
     @cached_property
     def vector(self) -> NDArray[np.float32]:
         """The query's embedding, shape (1, dim)."""
+        if self.generation.weighs_words:
+            return self._heads.dense
         return self.load().encode_queries([self.text])
+
+    @cached_property
+    def _heads(self) -> "HeadEmbeddings":
+        return self.load().encode_heads([self.text], role="query", with_multi=False)
 
     @cached_property
     def unknown_share(self) -> float:
@@ -51,6 +58,14 @@ class Query:
         scores, ids = self.generation.lexical.search(self.text, k, allowed=self.allowed)
         return dict(zip(ids.tolist(), scores.astype(float).tolist(), strict=True))
 
+    def sparse(self, k: int) -> dict[int, float] | None:
+        """Shared weight of words by chunk, best first; None where the index has no such leg."""
+        if not self.generation.weighs_words:
+            return None
+        weights = self._heads.lexical[0]
+        scores, ids = self.generation.sparse_search(weights, k, allowed=self.allowed)
+        return dict(zip(ids[0].tolist(), scores[0].tolist(), strict=True))
+
     def ranked(self, mode: Mode, k: int) -> Ranked:
         """At least the `k` best, best first, with the scores of the stages that saw them."""
         if mode is Mode.DENSE:
@@ -58,10 +73,18 @@ class Query:
         if mode is Mode.LEXICAL:
             return [(id_, Scores(lexical=score)) for id_, score in self.lexical(k).items()]
         depth = max(k, FUSED_DEPTH)
-        dense, lexical = self.dense(depth), self.lexical(depth)
-        fused = self.generation.fusion.fuse(dense, lexical, self.unknown_share)
+        dense, lexical, sparse = self.dense(depth), self.lexical(depth), self.sparse(depth)
+        fused = self.generation.fusion.fuse(dense, lexical, self.unknown_share, sparse)
         return [
-            (id_, Scores(dense=dense.get(id_), lexical=lexical.get(id_), fused=score))
+            (
+                id_,
+                Scores(
+                    dense=dense.get(id_),
+                    lexical=lexical.get(id_),
+                    sparse=None if sparse is None else sparse.get(id_),
+                    fused=score,
+                ),
+            )
             for id_, score in fused
         ]
 

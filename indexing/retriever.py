@@ -15,14 +15,14 @@ from indexing.answers import (
     score_sentences,
 )
 from indexing.answers import answer as quote_best
-from indexing.calibrating import judge
-from indexing.calibration import FALSE_ANSWER_RATE
+from indexing.calibration import FALSE_ANSWER_RATE, RERANKED, ModeCalibration
 from indexing.context import section, window
 from indexing.filter_parser import parse_filter
 from indexing.filters import Filter
 from indexing.fusion import FUSED_DEPTH
 from indexing.generation import Generation, current_folder, open_current
 from indexing.hits import Hit, Mode
+from indexing.judging import judge, judge_reranked
 from indexing.legs import Query
 from indexing.reranking import Reranking, TextScorer, rerank_ranked
 from indexing.selection import Shape, Shown, shape_ranked
@@ -175,7 +175,7 @@ class SearchIndex:
         while True:
             shown = shape_ranked(asked.generation, ranked, k, shape)
             if len(shown.ranked) == k or depth >= len(self):
-                return _hits(asked, shown, Mode(mode))
+                return _hits(asked, shown, Mode(mode), reranking)
             depth *= 4  # many of the hits were of the same few documents
             known = {id_ for id_, _ in ranked}
             ranked += [item for item in asked.ranked(Mode(mode), depth) if item[0] not in known]
@@ -268,6 +268,7 @@ class SearchIndex:
         *,
         mode: str = Mode.HYBRID,
         filter: str | Filter | None = None,
+        rerank: str | TextScorer | Reranking | None = None,
         false_answer_rate: float = FALSE_ANSWER_RATE,
     ) -> Answer:
         """The sentences that answer a query, quoted exactly; none if the documents do not.
@@ -276,20 +277,29 @@ class SearchIndex:
             query: The question.
             mode: As `search`.
             filter: As `search`.
+            rerank: As `search`.
             false_answer_rate: Share of the questions without an answer in the index that may be
                 answered all the same; it takes effect once the index is calibrated.
 
         Raises:
             ValueError: As `search`, or if the rate is not between 0 and 1.
         """
-        hits = self.search(query, HITS_READ, mode=mode, filter=filter)
-        calibration = self._generation.calibration
-        found = calibration.modes.get(mode) if calibration is not None else None
+        hits = self.search(query, HITS_READ, mode=mode, filter=filter, rerank=rerank)
+        found = self._meaning(mode, self._reranking(rerank))
         threshold = found.threshold(false_answer_rate) if found is not None else None
         quoted: list[ScoredSentence] = []
         if not falls_short(hits, threshold):
             quoted = quote_best(self.sentences(query, hits))
         return Answer(sentences=tuple(quoted), relevance=best_relevance(hits), threshold=threshold)
+
+    def _meaning(self, mode: str, reranking: Reranking | None) -> ModeCalibration | None:
+        """What the scores mean of the stage that orders the hits, if that is known."""
+        calibration = self._generation.calibration
+        if calibration is None:
+            return None
+        if reranking is None:
+            return calibration.modes.get(mode)
+        return calibration.modes.get(RERANKED) if calibration.reranker == reranking.name else None
 
     def as_retriever(self, k: int = 5, **choices: Any) -> "IndexRetriever":  # noqa: ANN401 - checked by its class
         """The index as a LangChain retriever, with citations in each document's metadata.
@@ -307,8 +317,11 @@ class SearchIndex:
         return IndexRetriever(index=self, k=k, **choices)
 
 
-def _hits(asked: Query, shown: Shown, mode: Mode) -> list[Hit]:
-    relevance, better_than = judge(asked, mode, [id_ for id_, _ in shown.ranked])
+def _hits(asked: Query, shown: Shown, mode: Mode, reranking: Reranking | None) -> list[Hit]:
+    if reranking is None:
+        relevance, better_than = judge(asked, mode, [id_ for id_, _ in shown.ranked])
+    else:
+        relevance, better_than = judge_reranked(asked, mode, shown.ranked, reranking.name)
     documents = asked.generation.documents(list({c.document for c in shown.chunks.values()}))
     hits = []
     for rank, (id_, scores) in enumerate(shown.ranked, start=1):

@@ -15,7 +15,9 @@ from indexing.calibrating import (
     synthetic_questions,
 )
 from indexing.calibration import (
+    FALSE_ANSWER_RATE,
     NAME,
+    Calibration,
     Evidence,
     ModeCalibration,
     fit,
@@ -23,6 +25,7 @@ from indexing.calibration import (
     read_sections,
     write_section,
 )
+from indexing.reranking import Reranking
 
 rng = np.random.default_rng(3)
 
@@ -236,6 +239,95 @@ def test_too_few_questions_are_refused(kb, word_encoder):
 
     with pytest.raises(ValueError, match="needs at least 20 questions, got 1"):
         calibrate_index(kb, word_encoder, golden)
+
+
+# Rerankers
+
+
+class Overlap:
+    """Says how many of the query's words a text holds, but for a few that it is wrong about."""
+
+    name = "overlap"
+
+    def score(self, query, documents, *, time_limit_s=None):
+        wanted = set(query.split())
+        return np.array([len(wanted & set(text.split())) / 20 for text in documents], np.float32)
+
+
+def asked_number(number):
+    return json.loads(line(number))["text"].removesuffix(".")
+
+
+@pytest.fixture(scope="module")
+def reranked_kb(tmp_path_factory, make_word_encoder):
+    folder = tmp_path_factory.mktemp("reranked") / "kb"
+    build_index(["-"], folder, encoder=make_word_encoder(), lines=[line(n) for n in range(150)])
+    golden = [GoldenQuestion(question=asked_number(n), document=f"d{n}") for n in range(40)]
+    reranking = Reranking(model=Overlap(), depth=20)
+    calibrate_index(folder, make_word_encoder(), golden, reranking=reranking)
+    return open_index(folder, encoder=make_word_encoder())
+
+
+def test_a_rerankers_scores_get_a_meaning_that_follows_their_order(reranked_kb):
+    found = reranked_kb.generation.calibration
+    assert (found.reranker, set(found.modes)) == (
+        "overlap",
+        {"dense", "lexical", "hybrid", "reranked"},
+    )
+
+    for number in (3, 77, 120):
+        hits = reranked_kb.search(asked_number(number), 10, rerank=Overlap())
+
+        said = np.array([hit.scores.rerank for hit in hits], np.float64)
+        odds = np.log(said / (1 - said))[:, None]
+        want = found.modes["reranked"].relevance(odds)
+        assert [hit.relevance for hit in hits] == pytest.approx(want.tolist(), abs=1e-6)
+        assert [hit.relevance for hit in hits] == sorted(want.tolist(), reverse=True)
+        assert [hit.better_than for hit in hits] == sorted(
+            (hit.better_than for hit in hits), reverse=True
+        )
+        assert (hits[0].document, hits[0].relevance > 0.5) == (f"d{number}", True)
+
+
+def test_hits_that_the_reranker_did_not_read_are_judged_by_the_legs(reranked_kb):
+    reranking = Reranking(model=Overlap(), depth=3)
+    plain = {hit.chunk: hit.relevance for hit in reranked_kb.search(asked_number(3), 10)}
+
+    hits = reranked_kb.search(asked_number(3), 10, rerank=reranking)
+
+    assert [hit.scores.rerank is None for hit in hits] == [False] * 3 + [True] * 7
+    assert [hit.relevance for hit in hits[3:]] == [plain[hit.chunk] for hit in hits[3:]]
+
+
+def test_another_reranker_has_no_meaning_here_and_refuses_nothing(reranked_kb, kb):
+    class Other(Overlap):
+        name = "other"
+
+    for folder, scorer in ((reranked_kb.folder, Other()), (kb, Overlap())):
+        index = open_index(folder, encoder=reranked_kb.encoder)
+        hits = index.search("entirely other matters altogether", 5, rerank=scorer)
+        assert [(hit.relevance, hit.better_than) for hit in hits] == [(None, None)] * 5
+        answer = index.answer("entirely other matters about tax", rerank=scorer)
+        assert (answer.relevance, answer.threshold) == (None, None)
+        assert answer.is_found
+
+
+def test_an_answer_from_reranked_hits_has_a_threshold_of_its_own(reranked_kb):
+    answer = reranked_kb.answer(asked_number(5), rerank=Overlap())
+    refused = reranked_kb.answer("entirely other matters altogether", rerank=Overlap())
+
+    modes = reranked_kb.generation.calibration.modes
+    assert answer.threshold == modes["reranked"].threshold(FALSE_ANSWER_RATE)
+    assert answer.threshold != modes["hybrid"].threshold(FALSE_ANSWER_RATE)
+    assert answer.sentences[0].document == "d5"
+    assert not refused.is_found
+
+
+def test_a_calibration_that_was_kept_before_rerankers_had_a_meaning_is_read(kb):
+    body = read_calibration(open_index(kb).generation.folder).as_dict()
+    del body["reranker"]
+
+    assert Calibration.from_dict(body).reranker is None
 
 
 # Answers
