@@ -106,7 +106,9 @@ def _measure(folder: Path, encoder: "Encoder", cache: Path, reranking: Reranking
         rrf=score_rankings(by_ranks, Mode.HYBRID),
         calibrated=calibrated,
         fusion=fusion,
-        reranked=reranking and score_rankings(rankings, Mode.HYBRID, reranking=reranking),
+        reranked=None
+        if reranking is None
+        else score_rankings(rankings, Mode.HYBRID, reranking=reranking),
     )
 
 
