@@ -6,7 +6,7 @@ import re
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import lru_cache, partial
 from math import inf
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -32,7 +32,7 @@ from indexing.fusion import SECTION as FUSION
 from indexing.fusion_choice import Judged, choose_fusion
 from indexing.generation import Generation, open_current
 from indexing.hits import Mode, Scores
-from indexing.judging import features, reranked_features
+from indexing.judging import TermsIn, features, gather_evidence, reranked_features
 from indexing.legs import Query
 from indexing.manifest import NAME as MANIFEST
 from indexing.manifest import Manifest, file_fact
@@ -62,6 +62,8 @@ _SHOWN = 10
 """Hits of each question that right and wrong are learned from."""
 _UNRELATED = 10
 """Random chunks beside each question."""
+_KEPT_TEXTS = 20_000
+"""Texts whose terms are remembered while questions are asked."""
 _KEPT_WORDS = 0.7
 """Share of a clause's words that a synthetic question keeps: people do not ask in quotations."""
 _WORD = re.compile(r"[\u3400-\u9fff]|[^\W\u3400-\u9fff]+")
@@ -118,18 +120,25 @@ def calibrate(
         source=source,
         questions=len(questions),
         chunks=generation.manifest.chunks,
-        modes=_fitted(seen),
+        modes=_fitted(seen, unrelated := unrelated_cosine(seen[Mode.DENSE])),
+        unrelated_cosine=unrelated,
         reranker=reranking.name if reranking is not None else None,
     )
 
 
-def _fitted(seen: Mapping[str, Sequence[Evidence]]) -> dict[str, ModeCalibration]:
+def unrelated_cosine(dense: Sequence[Evidence]) -> float:
+    """The mean cosine of the questions to random texts."""
+    cosines = np.concatenate([item.unrelated for item in dense])
+    return round(float(cosines.mean()), 6) if len(cosines) else 0.0
+
+
+def _fitted(seen: Mapping[str, Sequence[Evidence]], unrelated: float) -> dict[str, ModeCalibration]:
     """Each mode that can be calibrated: an encoder may find nothing right in a language."""
     modes: dict[str, ModeCalibration] = {}
     reason = ValueError()
     for mode, items in seen.items():
         try:
-            modes[str(mode)] = fit(items)
+            modes[str(mode)] = fit(items, unrelated)
         except ValueError as error:
             reason = error
     if not modes:
@@ -147,20 +156,28 @@ def gather(
     everything = generation.chunk_ids()
     chance = np.random.default_rng(_SEED)
     vectors = encoder.encode_queries([question.text for question in questions])
+    terms_in = lru_cache(_KEPT_TEXTS)(generation.lexical.terms_in)
     for question, vector in zip(questions, vectors, strict=True):
         asked = Query(question.text, generation, lambda: encoder)
         asked.vector = vector[None]  # encoded together with the others
         drawn = chance.choice(everything, min(_UNRELATED, len(everything)), replace=False)
         random_ids = [int(id_) for id_ in drawn]
-        found = {str(mode): _evidence(asked, question, mode, random_ids) for mode in Mode}
+        found = {str(mode): _evidence(asked, question, mode, random_ids, terms_in) for mode in Mode}
         if reranking is not None:
             found[RERANKED] = _reranked_evidence(asked, question, reranking, random_ids)
         yield found
 
 
-def _evidence(asked: Query, question: Question, mode: Mode, random_ids: Sequence[int]) -> Evidence:
+def _evidence(
+    asked: Query, question: Question, mode: Mode, random_ids: Sequence[int], terms_in: TermsIn
+) -> Evidence:
     ids = [id_ for id_, _ in asked.ranked(mode, FUSED_DEPTH)]
-    return _sorted_out(asked, question, ids, random_ids, partial(features, asked, mode))
+    seen, others = _sorted_out(asked, question, ids, random_ids, partial(features, asked, mode))
+    return replace(
+        seen,
+        found=gather_evidence(asked, mode, ids, terms_in),
+        missed=gather_evidence(asked, mode, others, terms_in),
+    )
 
 
 def _reranked_evidence(
@@ -174,9 +191,10 @@ def _reranked_evidence(
     read = rerank_ranked(asked, [*first, *strangers], patient)
     said = {id_: scores.rerank for id_, scores in read}
     ids = [id_ for id_, _ in read if id_ in known]
-    return _sorted_out(
+    seen, _ = _sorted_out(
         asked, question, ids, random_ids, lambda ids: reranked_features([said[i] for i in ids])
     )
+    return seen
 
 
 def _sorted_out(
@@ -185,19 +203,20 @@ def _sorted_out(
     ids: Sequence[int],
     random_ids: Sequence[int],
     features_of: Callable[[Sequence[int]], NDArray[np.float64]],
-) -> Evidence:
-    """The evidence of a ranking, given what its chunks are judged by."""
+) -> tuple[Evidence, list[int]]:
+    """The evidence of a ranking by what its chunks are judged by, and its hits that are wrong."""
     chunks = asked.generation.chunks([*ids, *random_ids])
     others = [id_ for id_ in ids if chunks[id_].document not in question.documents]
     strangers = [id_ for id_ in random_ids if chunks[id_].document not in question.documents]
     shown = ids[:_SHOWN]
     right = [question.is_answered_by(chunks[id_]) for id_ in shown]
-    return Evidence(
+    evidence = Evidence(
         features=features_of(shown),
         is_right=np.array(right, bool),
         unrelated=features_of(strangers),
         without=features_of(others[:SHOWN_TO_JUDGE]),
     )
+    return evidence, others
 
 
 def golden_questions(golden: Sequence[GoldenQuestion]) -> list[Question]:

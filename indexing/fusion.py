@@ -15,6 +15,11 @@ FUSED_DEPTH = 100
 """Hits of each leg that fusion looks at, at least."""
 
 
+def trust_in(unknown_share: float) -> float:
+    """How far to follow an encoder that does not know a share of the query's tokens, 0 to 1."""
+    return max(0.0, 1.0 - unknown_share / BLIND_SHARE)
+
+
 class FusionMethod(StrEnum):
     """How two rankings become one."""
 
@@ -83,7 +88,7 @@ class Fusion:
         Source: convex combination, Bruch, Gai & Ingber 2023 (https://doi.org/10.1145/3596512);
         reciprocal rank fusion, Cormack, Clarke & Büttcher 2009.
         """
-        trust = max(0.0, 1.0 - unknown_share / BLIND_SHARE)
+        trust = trust_in(unknown_share)
         share = self.dense_share * trust
         learned = 0.0 if sparse is None else self.sparse_share * trust * (1.0 - share)
         if self.method is FusionMethod.CONVEX:

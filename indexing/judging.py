@@ -1,17 +1,20 @@
 """What a hit is judged by, and what an index's calibration makes of it."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 from indexing.calibration import FEATURES, RERANKED
+from indexing.evidence import EVIDENCE, READ
 from indexing.hits import Mode
 from indexing.legs import Query
 from indexing.selection import Ranked
+from indexing.telling import telling_sentences
 
 Judgement = tuple[list[float | None], list[float | None]]
 """For each hit its relevance, and the share of unrelated text that it is better than."""
+TermsIn = Callable[[str], frozenset[str]]
 _SUREST = 1e-6
 """A reranker that says 0 or 1 is taken to be as sure as this, so that the log odds are finite."""
 
@@ -34,6 +37,45 @@ def reranked_features(scores: Sequence[float | None]) -> NDArray[np.float64]:
     said = np.array([np.nan if score is None else score for score in scores], np.float64)
     said = np.clip(said, _SUREST, 1.0 - _SUREST)
     return np.asarray(np.log(said / (1.0 - said))[:, None])
+
+
+def gather_evidence(
+    asked: Query, mode: Mode, ids: Sequence[int], terms_in: TermsIn | None = None
+) -> NDArray[np.float64]:
+    """What speaks for an answer among the first of some hits; shape (evidence,).
+
+    Args:
+        asked: The query.
+        mode: How it was searched; by words alone, the encoder is not asked.
+        ids: The hits, best first.
+        terms_in: Gives the terms of a text, where they may have been looked up before.
+    """
+    ids = ids[:READ]
+    if not ids:
+        return np.zeros(len(EVIDENCE))
+    lexical = asked.generation.lexical
+    terms_in = terms_in or lexical.terms_in
+    worth = lexical.worth(asked.text)
+    total = sum(worth.values()) or 1.0
+
+    def coverage(text: str) -> float:
+        return sum(worth[term] for term in worth.keys() & terms_in(text)) / total
+
+    embedded = asked.generation.embedded_texts(ids)
+    texts = [chunk.text for chunk in asked.generation.chunks(ids).values()]
+    sentences = [text[start:end] for text in texts for start, end in telling_sentences(text)]
+    shares = asked.lexical_shares(ids)
+    reads = mode is not Mode.LEXICAL
+    return np.array(
+        [
+            max(coverage(embedded[id_]) for id_ in ids),
+            max(map(coverage, sentences), default=0.0),
+            asked.cosines(ids).max() if reads else 0.0,
+            asked.trust if reads else 0.0,
+            shares.max() - shares.mean(),
+        ],
+        np.float64,
+    )
 
 
 def judge(asked: Query, mode: Mode, ids: Sequence[int]) -> Judgement:

@@ -1,14 +1,14 @@
 """One query over one generation: what each way of searching finds, and how each chunk scores."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from indexing.fusion import FUSED_DEPTH
+from indexing.fusion import FUSED_DEPTH, trust_in
 from indexing.generation import Generation
 from indexing.hits import Mode, Scores
 from indexing.selection import Ranked
@@ -30,6 +30,10 @@ class Query:
     load: Callable[[], "Encoder"]
     """The index's encoder, asked for by the legs that need it."""
     allowed: Allowed = None
+    _lexical_known: dict[int, float] = field(default_factory=dict, init=False, repr=False)
+    """BM25 of the chunks that were met so far."""
+    _lexical_is_whole: bool = field(default=False, init=False, repr=False)
+    """Whether those are all that share a word with the query."""
 
     @cached_property
     def vector(self) -> NDArray[np.float32]:
@@ -47,6 +51,11 @@ class Query:
         """Share of the query's tokens that the encoder does not know."""
         return self.load().unknown_share(self.text)
 
+    @property
+    def trust(self) -> float:
+        """How far the encoder is to be followed for this query, 0 to 1."""
+        return trust_in(self.unknown_share)
+
     def dense(self, k: int) -> dict[int, float]:
         """Cosine by chunk, best first."""
         scores, ids = self.generation.search(self.vector, k, allowed=self.allowed)
@@ -56,7 +65,10 @@ class Query:
     def lexical(self, k: int) -> dict[int, float]:
         """BM25 by chunk, best first."""
         scores, ids = self.generation.lexical.search(self.text, k, allowed=self.allowed)
-        return dict(zip(ids.tolist(), scores.astype(float).tolist(), strict=True))
+        found = dict(zip(ids.tolist(), scores.astype(float).tolist(), strict=True))
+        self._lexical_known |= found
+        self._lexical_is_whole |= len(found) < k and self.allowed is None
+        return found
 
     def sparse(self, k: int) -> dict[int, float] | None:
         """Shared weight of words by chunk, best first; None where the index has no such leg."""
@@ -94,11 +106,14 @@ class Query:
 
     def lexical_shares(self, ids: Sequence[int]) -> NDArray[np.float32]:
         """BM25 of chunks as a share of what no text can exceed, 0 to 1."""
-        wanted = np.unique(np.array(ids, np.int64))
         lexical = self.generation.lexical
         ceiling = lexical.ceiling(self.text)
-        if not len(wanted) or not ceiling:
+        if not len(ids) or not ceiling:
             return np.zeros(len(ids), np.float32)
-        scores, found = lexical.search(self.text, len(wanted), allowed=wanted)
-        by_id = dict(zip(found.tolist(), (scores / ceiling).tolist(), strict=True))
-        return np.array([by_id.get(id_, 0.0) for id_ in ids], np.float32)
+        known = self._lexical_known
+        missing = np.unique(np.array([id_ for id_ in ids if id_ not in known], np.int64))
+        if len(missing) and not self._lexical_is_whole:
+            scores, found = lexical.search(self.text, len(missing), allowed=missing)
+            known |= dict(zip(found.tolist(), scores.astype(float).tolist(), strict=True))
+            known |= {id_: known.get(id_, 0.0) for id_ in missing.tolist()}
+        return np.array([known.get(id_, 0.0) / ceiling for id_ in ids], np.float32)

@@ -11,18 +11,18 @@ from indexing.answers import (
     Answer,
     ScoredSentence,
     best_relevance,
-    falls_short,
     score_sentences,
 )
 from indexing.answers import answer as quote_best
-from indexing.calibration import FALSE_ANSWER_RATE, RERANKED, ModeCalibration
+from indexing.calibration import FALSE_ANSWER_RATE, RERANKED
 from indexing.context import section, window
+from indexing.evidence import answer_probability
 from indexing.filter_parser import parse_filter
 from indexing.filters import Filter
 from indexing.fusion import FUSED_DEPTH
 from indexing.generation import Generation, current_folder, open_current
 from indexing.hits import Hit, Mode
-from indexing.judging import judge, judge_reranked
+from indexing.judging import gather_evidence, judge, judge_reranked
 from indexing.legs import Query
 from indexing.reranking import Reranking, TextScorer, rerank_ranked
 from indexing.selection import Shape, Shown, shape_ranked
@@ -160,25 +160,29 @@ class SearchIndex:
         """
         asked = self.ask(query, mode=mode, filter=filter)
         shape = Shape(diversity=diversity, per_document=per_document, merge=merge)
+        return self._found(asked, k, Mode(mode), self._reranking(rerank), shape)
+
+    def _found(
+        self, asked: Query, k: int, mode: Mode, reranking: Reranking | None, shape: Shape
+    ) -> list[Hit]:
         if k < 1:
             raise ValueError(f"k must be at least 1, got {k}.")
         if asked.allowed is not None and not len(asked.allowed):
             return []
-        reranking = self._reranking(rerank)
         k = min(k, max(1, len(self)))
         depth = k if shape.is_plain else max(k, FUSED_DEPTH)
         if reranking is not None:
             depth = max(depth, reranking.depth)
-        ranked = asked.ranked(Mode(mode), depth)
+        ranked = asked.ranked(mode, depth)
         if reranking is not None:
             ranked = rerank_ranked(asked, ranked, reranking)
         while True:
             shown = shape_ranked(asked.generation, ranked, k, shape)
             if len(shown.ranked) == k or depth >= len(self):
-                return _hits(asked, shown, Mode(mode), reranking)
+                return _hits(asked, shown, mode, reranking)
             depth *= 4  # many of the hits were of the same few documents
             known = {id_ for id_, _ in ranked}
-            ranked += [item for item in asked.ranked(Mode(mode), depth) if item[0] not in known]
+            ranked += [item for item in asked.ranked(mode, depth) if item[0] not in known]
 
     def ask(
         self, query: str, *, mode: str = Mode.HYBRID, filter: str | Filter | None = None
@@ -284,22 +288,14 @@ class SearchIndex:
         Raises:
             ValueError: As `search`, or if the rate is not between 0 and 1.
         """
-        hits = self.search(query, HITS_READ, mode=mode, filter=filter, rerank=rerank)
-        found = self._meaning(mode, self._reranking(rerank))
-        threshold = found.threshold(false_answer_rate) if found is not None else None
+        asked = self.ask(query, mode=mode, filter=filter)
+        reranking = self._reranking(rerank)
+        hits = self._found(asked, HITS_READ, Mode(mode), reranking, Shape())
+        relevance, threshold = _seeming(asked, Mode(mode), reranking, hits, false_answer_rate)
         quoted: list[ScoredSentence] = []
-        if not falls_short(hits, threshold):
+        if threshold is None or relevance is None or relevance > threshold:
             quoted = quote_best(self.sentences(query, hits))
-        return Answer(sentences=tuple(quoted), relevance=best_relevance(hits), threshold=threshold)
-
-    def _meaning(self, mode: str, reranking: Reranking | None) -> ModeCalibration | None:
-        """What the scores mean of the stage that orders the hits, if that is known."""
-        calibration = self._generation.calibration
-        if calibration is None:
-            return None
-        if reranking is None:
-            return calibration.modes.get(mode)
-        return calibration.modes.get(RERANKED) if calibration.reranker == reranking.name else None
+        return Answer(sentences=tuple(quoted), relevance=relevance, threshold=threshold)
 
     def as_retriever(self, k: int = 5, **choices: Any) -> "IndexRetriever":  # noqa: ANN401 - checked by its class
         """The index as a LangChain retriever, with citations in each document's metadata.
@@ -347,3 +343,27 @@ def _hits(asked: Query, shown: Shown, mode: Mode, reranking: Reranking | None) -
             )
         )
     return hits
+
+
+def _seeming(
+    asked: Query,
+    mode: Mode,
+    reranking: Reranking | None,
+    hits: Sequence[Hit],
+    false_answer_rate: float,
+) -> tuple[float | None, float | None]:
+    """How likely the hits answer, and what that must exceed; None where that is not known."""
+    calibration = asked.generation.calibration
+    if calibration is None:
+        return None, None
+    name = str(mode) if reranking is None else RERANKED
+    if reranking is not None and calibration.reranker != reranking.name:
+        return None, None
+    found = calibration.modes.get(name)
+    if found is None:
+        return None, None
+    threshold = found.threshold(false_answer_rate)
+    if reranking is not None or calibration.unrelated_cosine is None:
+        return best_relevance(hits), threshold
+    evidence = gather_evidence(asked, mode, [hit.chunk for hit in hits])
+    return float(answer_probability(evidence[None], calibration.unrelated_cosine)[0]), threshold

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from indexing import build_index, open_index
 from indexing.calibrating import (
     calibrate_index,
     fusion_for,
+    gather,
     golden_questions,
     synthetic_questions,
 )
@@ -25,6 +27,9 @@ from indexing.calibration import (
     read_sections,
     write_section,
 )
+from indexing.evidence import answer_probability
+from indexing.hits import Mode
+from indexing.judging import gather_evidence
 from indexing.reranking import Reranking
 
 rng = np.random.default_rng(3)
@@ -239,6 +244,86 @@ def test_too_few_questions_are_refused(kb, word_encoder):
 
     with pytest.raises(ValueError, match="needs at least 20 questions, got 1"):
         calibrate_index(kb, word_encoder, golden)
+
+
+# What speaks for an answer
+
+
+def test_the_evidence_is_weighed_by_value():
+    rows = np.array([[0.5, 0.25, 0.6, 1.0, 0.1], [0.5, 0.25, 0.1, 1.0, 0.1], [0.0] * 5])
+
+    got = answer_probability(rows, 0.2)
+
+    odds = [-3.6 + 3.25 * 0.5 + 3.1 * 0.25 + 2.5 * near - 2.7 + 13 * 0.1 for near in (0.5, 0.0)]
+    want = [1 / (1 + np.exp(-value)) for value in (*odds, -3.6)]
+    np.testing.assert_allclose(got, want, rtol=1e-9)
+
+
+def test_the_evidence_of_the_first_hits_is_what_it_is_said_to_be(kb, make_word_encoder):
+    index = open_index(kb, encoder=make_word_encoder())
+    query = json.loads(line(5))["text"] + " Nonsense."
+    asked = index.ask(query)
+    ids = [id_ for id_, _ in asked.ranked(Mode.HYBRID, 5)][:5]
+
+    coverage, sentence, cosine, trust, lead = gather_evidence(asked, Mode.HYBRID, ids)
+
+    worth = index.generation.lexical.worth(query)
+    held = {term for term, *_, is_in in index.generation.lexical.terms(query, line(5)) if is_in}
+    want = sum(worth[term] for term in held) / sum(worth.values())
+    shares = asked.lexical_shares(ids)
+    assert 0 < want < 1
+    assert coverage == sentence == pytest.approx(want)
+    assert cosine == pytest.approx(asked.cosines(ids).max())
+    assert trust == 1.0
+    assert lead == pytest.approx(max(shares) - np.mean(shares))
+
+
+def test_words_alone_need_no_encoder(kb):
+    index = open_index(kb)  # its encoder exists in the tests only, so that loading it would fail
+    asked = index.ask("tax number5", mode="lexical")
+    ids = list(asked.lexical(5))
+
+    coverage, _, cosine, trust, _ = gather_evidence(asked, Mode.LEXICAL, ids)
+
+    assert (coverage > 0, cosine, trust) == (True, 0.0, 0.0)
+
+
+def test_without_hits_nothing_speaks_for_an_answer(kb, make_word_encoder):
+    index = open_index(kb, encoder=make_word_encoder())
+
+    answer = index.answer("tax", filter='path == "d5" and path == "d6"')
+
+    assert (answer.is_found, answer.relevance) == (False, pytest.approx(1 / (1 + np.exp(3.6))))
+
+
+def test_the_threshold_is_for_the_evidence_of_the_calibration(kb, make_word_encoder):
+    encoder = make_word_encoder()
+    index = open_index(kb, encoder=encoder)
+    made = index.generation.calibration
+    questions = synthetic_questions(index.generation)
+
+    gathered = list(gather(index.generation, encoder, questions))
+
+    for mode in ("dense", "lexical", "hybrid"):
+        missed = np.array([found[mode].missed for found in gathered])
+        want = np.sort(answer_probability(missed, made.unrelated_cosine))
+        np.testing.assert_allclose(made.modes[mode].unanswerable, want, atol=1e-6)
+    asked = questions[3].text
+    ids = [hit.chunk for hit in index.search(asked, 5)]
+    seen = gather_evidence(index.ask(asked), Mode.HYBRID, ids)
+    want = answer_probability(seen[None], made.unrelated_cosine)[0]
+    assert index.answer(asked).relevance == pytest.approx(want)
+
+
+def test_a_threshold_of_an_earlier_version_is_for_the_best_hit(kb, make_word_encoder, tmp_path):
+    index = open_index(kb, encoder=make_word_encoder())
+    made = index.generation.calibration
+    index.generation.__dict__["calibration"] = replace(made, unrelated_cosine=None)
+    query = json.loads(line(5))["text"]
+
+    best = max(hit.relevance for hit in index.search(query, 5))
+
+    assert index.answer(query).relevance == best
 
 
 # Rerankers
