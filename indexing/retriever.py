@@ -191,10 +191,14 @@ class SearchIndex:
 
         Raises:
             FilterError: If the filter cannot be read, or asks for a field that no document has.
-            ValueError: If the query is empty, or there is no such mode.
+            ValueError: If the query is empty or no text, or there is no such mode.
         """
         if not query.strip():
             raise ValueError("The query is empty; type what to look for.")
+        if any("\ud800" <= character <= "\udfff" for character in query[:LONGEST_QUERY]):
+            raise ValueError(
+                "The query holds bytes that are no text (lone surrogates); give it as UTF-8."
+            )
         if mode not in list(Mode):
             raise ValueError(f"Unknown mode {mode!r}. Known: {', '.join(Mode)}.")
         generation = self._generation
