@@ -1,11 +1,9 @@
 """Finds out what the scores of a generation mean, from golden questions or from its own chunks."""
 
 import logging
-import random
-import re
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import lru_cache, partial
 from math import inf
 from pathlib import Path
@@ -14,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from data import Chunk, GoldenQuestion
+from data import GoldenQuestion
 from indexing.calibration import (
     NAME,
     RERANKED,
@@ -43,8 +41,8 @@ from indexing.publishing import (
     publish,
     writer_lock,
 )
+from indexing.questions import Question, golden_questions, synthetic_questions
 from indexing.reranking import Reranking, rerank_ranked
-from indexing.sentences import split_clauses, split_sentences
 
 if TYPE_CHECKING:
     from encoder import Encoder
@@ -57,30 +55,15 @@ FEWEST_CHUNKS = 100
 DUE_SHARE = 0.2
 """A synthetic calibration is made anew when the number of chunks has changed by more than this."""
 FEWEST_QUESTIONS = 20
-SYNTHETIC_QUESTIONS = 200
 _SHOWN = 10
 """Hits of each question that right and wrong are learned from."""
 _UNRELATED = 10
 """Random chunks beside each question."""
 _KEPT_TEXTS = 20_000
 """Texts whose terms are remembered while questions are asked."""
-_KEPT_WORDS = 0.7
-"""Share of a clause's words that a synthetic question keeps: people do not ask in quotations."""
-_WORD = re.compile(r"[\u3400-\u9fff]|[^\W\u3400-\u9fff]+")
 _SEED = 17
 
 Progress = Callable[[int, int], None]
-
-
-@dataclass(frozen=True)
-class Question:
-    """A question whose answer is known."""
-
-    text: str
-    documents: frozenset[str]
-    """Where it is answered."""
-    is_answered_by: Callable[[Chunk], bool]
-    """Whether a chunk is a right hit."""
 
 
 def calibrate(
@@ -217,47 +200,6 @@ def _sorted_out(
         without=features_of(others[:SHOWN_TO_JUDGE]),
     )
     return evidence, others
-
-
-def golden_questions(golden: Sequence[GoldenQuestion]) -> list[Question]:
-    """Golden questions in the form that a calibration takes."""
-    from indexing.evaluation import is_right
-
-    return [
-        Question(item.question, frozenset([item.document]), partial(is_right, item))
-        for item in golden
-    ]
-
-
-def synthetic_questions(generation: Generation, count: int = SYNTHETIC_QUESTIONS) -> list[Question]:
-    """Questions made from clauses of chunks chosen by chance, some words left out."""
-    chance = random.Random(_SEED)
-    everything = generation.chunk_ids().tolist()
-    chosen = chance.sample(everything, min(count, len(everything)))
-    chunks = generation.chunks(chosen)
-    made = (_synthetic(chunks[id_], chance) for id_ in chosen)
-    return [question for question in made if question is not None]
-
-
-def _synthetic(chunk: Chunk, chance: random.Random) -> Question | None:
-    spans = [
-        clause
-        for sentence in split_sentences(chunk.text)
-        for clause in split_clauses(chunk.text, *sentence)
-    ]
-    clauses = [_WORD.findall(chunk.text[start:end]) for start, end in spans]
-    long_enough = [words for words in clauses if len(words) >= 5]
-    if not long_enough:
-        return None
-    words = chance.choice(long_enough)[:20]
-    kept = [word for word in words if chance.random() < _KEPT_WORDS] or words
-    glue = "" if sum(len(word) == 1 and word > "\u3400" for word in kept) * 2 > len(kept) else " "
-
-    def is_source(found: Chunk) -> bool:
-        overlaps = found.start < chunk.end and chunk.start < found.end
-        return found.document == chunk.document and overlaps
-
-    return Question(glue.join(kept), frozenset([chunk.document]), is_source)
 
 
 def calibrate_unpublished(folder: Path, manifest: Manifest, encoder: "Encoder | None") -> Manifest:

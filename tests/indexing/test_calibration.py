@@ -30,6 +30,7 @@ from indexing.calibration import (
 from indexing.evidence import answer_probability
 from indexing.hits import Mode
 from indexing.judging import gather_evidence
+from indexing.questions import KEPT_WORDS, STRANGE_WORDS
 from indexing.reranking import Reranking
 
 rng = np.random.default_rng(3)
@@ -203,7 +204,44 @@ def test_synthetic_questions_are_about_their_chunk(kb, make_word_encoder):
         (document,) = question.documents
         (chunk,) = generation.chunks_of(document)
         assert question.is_answered_by(chunk)
-        assert set(question.text.split()) <= set(chunk.text.replace(".", "").split())
+        own = set(chunk.text.replace(".", "").split())
+        assert own & set(question.text.split())
+
+
+def test_synthetic_questions_keep_half_of_the_words_and_take_others_from_the_index(
+    kb, make_word_encoder
+):
+    generation = open_index(kb, encoder=make_word_encoder()).generation
+    chunks = generation.chunks(generation.chunk_ids().tolist()).values()
+    everything = {word for chunk in chunks for word in chunk.text.replace(".", "").split()}
+
+    made = synthetic_questions(generation, 150)
+
+    kept, lengths = [], []
+    for question in made:
+        (chunk,) = generation.chunks_of(min(question.documents))
+        own, said = chunk.text.replace(".", "").split(), question.text.split()
+        assert set(said) <= everything
+        kept.append(len(set(own) & set(said)) / len(set(own)))
+        lengths.append(len(said) / len(own))
+    # Some words of other texts stand in this one too: "About", "it", "says".
+    assert KEPT_WORDS <= np.mean(kept) < KEPT_WORDS + 0.12
+    assert np.mean(lengths) == pytest.approx(
+        KEPT_WORDS + (1 - KEPT_WORDS) * STRANGE_WORDS, abs=0.02
+    )
+
+
+def test_chinese_is_kept_and_left_out_by_a_character_or_two(tmp_path, word_encoder):
+    texts = [f"第{chr(0x4E00 + 37 * n)}个题目讲的是铁路票价与行李规定" for n in range(30)]
+    lines = [json.dumps({"id": f"z{n}", "text": text}) for n, text in enumerate(texts)]
+    build_index(["-"], tmp_path / "kb", encoder=word_encoder, lines=lines)
+    generation = open_index(tmp_path / "kb", encoder=word_encoder).generation
+
+    made = synthetic_questions(generation, 30)
+
+    assert len(made) == 30
+    assert all(" " not in question.text for question in made)
+    assert len({question.text for question in made}) > 25
 
 
 def test_golden_questions_take_the_place_of_synthetic_ones_and_stay(tmp_path, word_encoder):
