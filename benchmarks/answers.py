@@ -130,12 +130,11 @@ def _parted(
 ) -> tuple[BeirDataset, Sequence[AskedQuestion], Sequence[AskedQuestion]]:
     """A set, the questions that calibrate, and those that are asked, both spread over the set."""
     known_split, asked_split = SETS[name]
-    dataset, asked = read_questions(name, asked_split)
-    asked = [item for item in asked if item.answers and not _UNQUOTED.issuperset(item.answers)]
+    dataset, questions = read_questions(name, asked_split)
+    asked = [one for one in questions if one.answers and not _UNQUOTED.issuperset(one.answers)]
     if known_split == asked_split:
-        known, asked = asked[::2], asked[1::2]
-    else:
-        _, known = read_questions(name, known_split)
+        return dataset, _spread(asked[::2], most), _spread(asked[1::2], most)
+    _, known = read_questions(name, known_split)
     return dataset, _spread(known, most), _spread(asked, most)
 
 
@@ -146,7 +145,7 @@ def _spread(questions: Sequence[AskedQuestion], most: int) -> Sequence[AskedQues
 
 def _row(name: str, source: str, outcomes: Sequence[Outcome]) -> str:
     def mean(field: str) -> float:
-        return sum(getattr(one, field) for one in outcomes) / len(outcomes)
+        return float(np.mean([getattr(one, field) for one in outcomes]))
 
     quality = [f"{mean(field):.3f}" for field in ("exact", "f1", "held", "held_first")]
     if name in WITHOUT_QUOTATIONS:

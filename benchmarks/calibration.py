@@ -17,10 +17,11 @@ from numpy.typing import NDArray
 from benchmarks.machine import write_result
 from benchmarks.question_sets import AskedQuestion, index_set, read_questions
 from encoder import load_encoder
-from indexing.calibrating import Question, gather, unrelated_cosine
+from indexing.calibrating import gather, unrelated_cosine
 from indexing.calibration import FALSE_ANSWER_RATE, Evidence, fit
 from indexing.evidence import answer_probability
 from indexing.hits import Mode
+from indexing.questions import Question
 
 if TYPE_CHECKING:
     from encoder import Encoder
