@@ -26,7 +26,18 @@ class SegmentWriter:
         store: str,
         index_type: str,
         recall: float = DEFAULT_RECALL,
+        grown_from: Path | None = None,
     ) -> None:
+        """Begin a segment.
+
+        Args:
+            folder: Where to write it.
+            dim: Values of an embedding.
+            store: The kind of its store.
+            index_type: The store's type.
+            recall: What an approximate type is to find.
+            grown_from: The segment whose chunks are most of these, if there is one.
+        """
         folder.mkdir(parents=True)
         self._folder = folder
         self._dim = dim
@@ -34,6 +45,7 @@ class SegmentWriter:
         # A wrong type is found out before the work.
         make_store(store, dim, index_type=index_type, recall=recall)
         self._store, self._index_type, self._recall = store, index_type, recall
+        self._grown_from = grown_from
         self._count = 0
         self._ids: list[NDArray[np.int64]] = []
         self._file = (folder / EMBEDDINGS).open("wb")
@@ -67,6 +79,7 @@ class SegmentWriter:
             rows,
             index_type=self._index_type,
             recall=self._recall,
+            grown_from=self._grown_from,
         )
 
 

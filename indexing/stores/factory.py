@@ -72,10 +72,12 @@ def build_store(
     *,
     index_type: str = FLAT,
     recall: float = DEFAULT_RECALL,
+    grown_from: Path | None = None,
 ) -> None:
     """Write a store of all these rows, which may be mapped from a file.
 
-    Types that need more rows than there are become flat.
+    Types that need more rows than there are become flat. With `grown_from`, the folder of a store
+    that holds most of the rows, what it learned from them is used again.
 
     Raises:
         UsageError: If there is no such store or index type.
@@ -90,7 +92,14 @@ def build_store(
     ):
         _class(kind).build(folder, ids, embeddings)
     else:
-        _approximate().build(folder, ids, embeddings, index_type=index_type, recall=recall)
+        _approximate().build(
+            folder,
+            ids,
+            embeddings,
+            index_type=index_type,
+            recall=recall,
+            grown_from=grown_from,
+        )
 
 
 def open_store(kind: str, folder: Path) -> Store:

@@ -211,6 +211,26 @@ class FaissIndex:
             block = rows[start : start + _WRITTEN_AT_ONCE]
             self._index.add(np.ascontiguousarray(block, np.float32))
 
+    def regrow(self, numbers: NDArray[np.int64], rows: NDArray[np.float32]) -> None:
+        """Make an index over cells one of other rows, without sorting anew those that stay.
+
+        Args:
+            numbers: For each row that it holds, its number from now on; -1 drops it.
+            rows: All rows from now on; those whose number is not given yet are added.
+        """
+        self._core.remove_ids(faiss.IDSelectorBitmap(np.packbits(numbers < 0, bitorder="little")))
+        lists = self._core.invlists
+        for place in range(self.cells):
+            size = lists.list_size(place)
+            if size:
+                ids = faiss.rev_swig_ptr(lists.get_ids(place), size)
+                ids[:] = numbers[ids]
+        added = np.setdiff1d(np.arange(len(rows)), numbers, assume_unique=False)
+        for start in range(0, len(added), _WRITTEN_AT_ONCE):
+            some = added[start : start + _WRITTEN_AT_ONCE]
+            self._index.add_with_ids(np.ascontiguousarray(rows[some], np.float32), some)
+        self._index.ntotal = self._core.ntotal
+
     def search(
         self,
         queries: NDArray[np.float32],
