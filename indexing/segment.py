@@ -27,6 +27,7 @@ class SegmentWriter:
         index_type: str,
         recall: float = DEFAULT_RECALL,
         grown_from: Path | None = None,
+        device: str = "cpu",
     ) -> None:
         """Begin a segment.
 
@@ -37,6 +38,7 @@ class SegmentWriter:
             index_type: The store's type.
             recall: What an approximate type is to find.
             grown_from: The segment whose chunks are most of these, if there is one.
+            device: Where an approximate store is built.
         """
         folder.mkdir(parents=True)
         self._folder = folder
@@ -45,7 +47,7 @@ class SegmentWriter:
         # A wrong type is found out before the work.
         make_store(store, dim, index_type=index_type, recall=recall)
         self._store, self._index_type, self._recall = store, index_type, recall
-        self._grown_from = grown_from
+        self._grown_from, self._device = grown_from, device
         self._count = 0
         self._ids: list[NDArray[np.int64]] = []
         self._file = (folder / EMBEDDINGS).open("wb")
@@ -80,6 +82,7 @@ class SegmentWriter:
             index_type=self._index_type,
             recall=self._recall,
             grown_from=self._grown_from,
+            device=self._device,
         )
 
 

@@ -50,6 +50,7 @@ class GenerationWriter:
             index_type=FLAT if name == DELTA else self._terms.index_type,
             recall=self._terms.recall,
             grown_from=grown_from,
+            device=self._terms.device,
         )
 
     def add(self, records: Sequence[DocumentRecord], embeddings: NDArray[np.float32]) -> None:

@@ -115,14 +115,17 @@ class ApproximateStore:
         elif recipe(self._index_type, len(self._ids), self._rows.shape[1]).name != FLAT:
             self._make()
 
-    def _make(self) -> None:
+    def _make(self, device: str = "cpu") -> None:
         """Train, fill and tune the index over all rows, if they are enough."""
+        from indexing.stores.torch_engine import engine_for  # torch costs a second to import
+
         found = recipe(self._index_type, len(self._rows), self._rows.shape[1])
         if len(self._rows) < found.fewest:
             return
         index = FaissIndex.make(found.factory, self._rows.shape[1])
-        index.train(_sampled(self._rows, found.training or len(self._rows)))
-        index.add(self._rows)
+        engine = engine_for(device)
+        index.train(_sampled(self._rows, found.training or len(self._rows)), engine)
+        index.add(self._rows, engine)
         self._recipe, self._index = found, index
         self._facts = self._tuned(index, found, len(self._rows))
 
@@ -296,6 +299,7 @@ class ApproximateStore:
         index_type: str = AUTO,
         recall: float = DEFAULT_RECALL,
         grown_from: Path | None = None,
+        device: str = "cpu",
     ) -> None:
         """Write a store of all these rows; in an index they stand in the folder already.
 
@@ -306,12 +310,13 @@ class ApproximateStore:
             index_type: As for the store.
             recall: As for the store.
             grown_from: The folder of a store whose rows are mostly these: its cells are kept.
+            device: Where cells and codes are learned, as for `engine_for`.
         """
         store = cls(embeddings.shape[1], index_type, recall=recall)
         check_rows(ids, embeddings, embeddings.shape[1])
         store._take(ids, embeddings)
         if grown_from is None or not store._regrown_from(grown_from):
-            store._make()
+            store._make(device)
         if not (folder / EMBEDDINGS).exists():
             store.save(folder)
         else:

@@ -73,11 +73,13 @@ def build_store(
     index_type: str = FLAT,
     recall: float = DEFAULT_RECALL,
     grown_from: Path | None = None,
+    device: str = "cpu",
 ) -> None:
     """Write a store of all these rows, which may be mapped from a file.
 
     Types that need more rows than there are become flat. With `grown_from`, the folder of a store
-    that holds most of the rows, what it learned from them is used again.
+    that holds most of the rows, what it learned from them is used again. On a `device` other than
+    the CPU, torch learns cells and codes and sorts the rows into them.
 
     Raises:
         UsageError: If there is no such store or index type.
@@ -99,6 +101,7 @@ def build_store(
             index_type=index_type,
             recall=recall,
             grown_from=grown_from,
+            device=device,
         )
 
 
