@@ -26,7 +26,7 @@ def _parser() -> Parser:
     option("--encoder", metavar="M", help="folder or hub id, for --dataset and --pairs")
     option("--task", metavar="T", help="of the encoder, for its instructions: sts, code, ...")
     option("--mode", choices=("dense", "lexical", "hybrid"), help="default: dense, golden: hybrid")
-    option("--store", choices=("exact", "faiss"), default="exact", help="for --dataset")
+    option("--store", choices=("exact", "faiss", "torch"), default="exact", help="for --dataset")
     option(
         "--index-type",
         metavar="T",

@@ -128,7 +128,7 @@ def _splitter(
 
 def default_type(store: str | None) -> str:
     """The index type where none was chosen."""
-    return FLAT if store == "exact" else AUTO
+    return FLAT if store in {"exact", "torch"} else AUTO
 
 
 def _way_out(option: str, index: Path, wanted: object) -> str:

@@ -18,8 +18,9 @@ if TYPE_CHECKING:
     from indexing.stores.base import Store
     from indexing.stores.exact import ExactStore
     from indexing.stores.faiss import FaissStore
+    from indexing.stores.torch_exact import TorchStore
 
-_KINDS = ("faiss", "exact")
+_KINDS = ("faiss", "exact", "torch")
 _FACTS_FILE = "store.json"
 """Beside every store that is not flat."""
 
@@ -56,12 +57,12 @@ def is_flat(kind: str, index_type: str) -> bool:
     Raises:
         UsageError: If the store has no such type.
     """
-    if kind == "exact" and index_type not in {AUTO, FLAT}:
+    if kind != "faiss" and index_type not in {AUTO, FLAT}:
         raise UsageError(
-            f"The exact store has no index type {index_type!r}, only {FLAT}. "
+            f"The {kind} store has no index type {index_type!r}, only {FLAT}. "
             "The faiss store has others."
         )
-    return kind == "exact" or index_type == FLAT
+    return kind != "faiss" or index_type == FLAT
 
 
 def build_store(
@@ -129,7 +130,7 @@ def _approximate() -> type[ApproximateStore]:
     return ApproximateStore
 
 
-def _class(kind: str) -> type[FaissStore] | type[ExactStore]:
+def _class(kind: str) -> type[FaissStore] | type[ExactStore] | type[TorchStore]:
     if kind == "faiss":
         from indexing.stores.faiss import FaissStore
 
@@ -138,4 +139,8 @@ def _class(kind: str) -> type[FaissStore] | type[ExactStore]:
         from indexing.stores.exact import ExactStore
 
         return ExactStore
+    if kind == "torch":
+        from indexing.stores.torch_exact import TorchStore
+
+        return TorchStore
     raise UsageError(f"Unknown store {kind!r}. Known: {', '.join(store_kinds())}.")
