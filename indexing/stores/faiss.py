@@ -304,6 +304,11 @@ class FaissIndex:
             numbers: For each row that it holds, its number from now on; -1 drops it.
             rows: All rows from now on; those whose number is not given yet are added.
         """
+        if isinstance(self._core, _PACKED):
+            # FAISS leaves the bits of removed codes in their blocks, and mixes them into new ones.
+            self._index.reset()
+            self.add(rows)
+            return
         self._core.remove_ids(faiss.IDSelectorBitmap(np.packbits(numbers < 0, bitorder="little")))
         lists = self._core.invlists
         for place in range(self.cells):
