@@ -118,7 +118,8 @@ def _grown(real: Rows, path: Path, count: int) -> Rows:
         mixed = (1 - weight) * real[places % len(real)] + weight * other
         rows[places] = mixed / np.linalg.norm(mixed, axis=1, keepdims=True)
     rows.flush()
-    return np.load(path, mmap_mode="r", allow_pickle=False)
+    mapped: Rows = np.load(path, mmap_mode="r", allow_pickle=False)
+    return mapped
 
 
 def _raw_flat(rows: Rows) -> Any:  # noqa: ANN401 - faiss is untyped

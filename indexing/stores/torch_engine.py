@@ -57,7 +57,7 @@ class TorchEngine:
         count = len(centroids)
         sums = torch.zeros_like(centroids)
         sizes = torch.zeros(count, dtype=torch.int64, device=self._device)
-        for block in points.split(max(1, _SCORES_AT_ONCE // count)):
+        for block in torch.split(points, max(1, _SCORES_AT_ONCE // count)):
             nearest = _nearest(block, centroids, is_round=is_round)
             sums.index_add_(0, nearest, block)
             sizes += torch.bincount(nearest, minlength=count)
