@@ -16,11 +16,11 @@ from indexing.langchain_folder import langchain_records
 from indexing.manifest import Manifest
 from indexing.near_duplicates import find_near_duplicates
 from indexing.pipeline import build_index
-from indexing.publishing import prune, rollback
+from indexing.publishing import KEPT_GENERATIONS, prune, rollback
 from indexing.purging import purge_index
 from indexing.retyping import retype_index
 from indexing.verification import damaged_files
-from indexing.work import Job, State, WorkFile, file_states, job, jobs
+from indexing.work import Job, State, WorkFile, after_publishing, file_states, job, jobs
 
 Found = dict[str, Any]
 
@@ -90,7 +90,8 @@ def roll_back(index: Path, to: int | None) -> Found:
 def note_states(index: Path, work: WorkFile) -> None:
     """Make the files' states those of the live generation."""
     live = open_current(index, with_stores=False)
-    work.reconcile(live.states().keys() | read_duplicates(live.folder).keys(), live.sources)
+    with after_publishing():
+        work.reconcile(live.states().keys() | read_duplicates(live.folder).keys(), live.sources)
 
 
 def verify(index: Path) -> Found:
@@ -148,7 +149,8 @@ def restore(index: Path, file: Path, progress: Progress) -> Found:
         raise UsageError(f"No such file: {file}. Check the path.")
     check_index_folder(index)
     with job(index, f"restore {file}") as work:
-        manifest = restore_index(file, index, progress)
+        keep = work.setting("keep", KEPT_GENERATIONS)
+        manifest = restore_index(file, index, progress, keep=keep)
         note_states(index, work)
     return {
         "index": str(index),
