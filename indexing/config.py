@@ -24,7 +24,7 @@ class BuildConfig:
     encoder: str | None = None
     """Folder or hub id of the encoder."""
     store: str | None = None
-    """`faiss` or `exact`."""
+    """`faiss`, `exact`, or `torch`, which is exact and searches on a GPU where there is one."""
     index_type: str | None = None
     """`auto`, `flat`, `ivf_sq8`, ... (see `stores.index_types`), or a FAISS factory string."""
     recall: float | None = None

@@ -32,6 +32,8 @@ class Terms:
     index_type: str
     recall: float = DEFAULT_RECALL
     """Share of the nearest that an approximate store is to find."""
+    device: str = "auto"
+    """Where the store is built; it leaves no trace in the index."""
 
 
 def agree(
@@ -65,6 +67,7 @@ def agree(
             store=config.store or "faiss",
             index_type=config.index_type or default_type(config.store),
             recall=config.recall or DEFAULT_RECALL,
+            device=config.device,
         )
     check_same_encoder(index, built.encoder, spec)
     _check_unchanged(index, built, config)
@@ -76,6 +79,7 @@ def agree(
         store=built.store,
         index_type=built.index_type,
         recall=built.recall,
+        device=config.device,
     )
 
 
@@ -124,7 +128,7 @@ def _splitter(
 
 def default_type(store: str | None) -> str:
     """The index type where none was chosen."""
-    return FLAT if store == "exact" else AUTO
+    return FLAT if store in {"exact", "torch"} else AUTO
 
 
 def _way_out(option: str, index: Path, wanted: object) -> str:
