@@ -8,8 +8,7 @@ from app.address import Address
 from app.merging import merge
 from app.searching import Found, Opened, search
 from indexing import Hit
-from indexing.answers import HITS_READ, falls_short
-from indexing.calibration import FALSE_ANSWER_RATE
+from indexing.answers import HITS_READ
 from indexing.hits import Mode
 
 
@@ -33,11 +32,12 @@ def gather(
         reader: Who asks.
         language: The page's.
     """
-    answering = [
-        _search_one(opened, leg, reader, language) for leg in dict.fromkeys(filter(None, legs))
-    ]
+    asked = list(dict.fromkeys(filter(None, legs)))
+    answering = [_search_one(opened, leg, reader, language) for leg in asked]
     own = answering[0]
-    is_refused = all(_refuses(opened, found) for found in answering)
+    is_refused = all(
+        _refuses(opened, leg, found, reader) for leg, found in zip(asked, answering, strict=True)
+    )
     if len(answering) == 1:
         return Evidence(found=own, is_refused=is_refused)
     # Turn by turn: relevance to a rewritten question says nothing about the reader's own.
@@ -66,14 +66,17 @@ def _search_one(opened: Sequence[Opened], query: str, reader: Reader, language: 
     return search(opened, address, reader)
 
 
-def _refuses(opened: Sequence[Opened], found: Found) -> bool:
+def _refuses(opened: Sequence[Opened], query: str, found: Found, reader: Reader) -> bool:
     """Whether every knowledge base falls short of its own threshold."""
-    return all(_falls_short(one, found) for one in opened)
+    return not any(_answers(one, query, found, reader) for one in opened)
 
 
-def _falls_short(one: Opened, found: Found) -> bool:
-    mine = [hit for hit in found.hits if found.home[hit.rank].listing.id == one.listing.id]
-    calibration = one.base.index.generation.calibration
-    modes = calibration.modes.get(Mode.HYBRID) if calibration is not None else None
-    threshold = modes.threshold(FALSE_ANSWER_RATE) if modes is not None else None
-    return not mine or falls_short(mine, threshold)
+def _answers(one: Opened, query: str, found: Found, reader: Reader) -> bool:
+    mine = [
+        found.original[hit.rank]
+        for hit in found.hits
+        if found.home[hit.rank].listing.id == one.listing.id
+    ]
+    return one.base.index.is_answered_by(
+        query, mine, mode=Mode.HYBRID, filter=reader.filter_for(one.listing)
+    )

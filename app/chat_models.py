@@ -88,7 +88,10 @@ class _Chat:
         except ModelFailedError:
             raise
         except Exception as error:  # whatever a server sends, a reader gets an answer
-            raise _failure(self.name, error) from error
+            failure = _failure(self.name, error)
+            if failure.key == "chat_down" and not is_empty:
+                failure.key = "chat_garbled"  # it was there, and broke off
+            raise failure from error
         if is_empty or not is_whole:
             raise ModelFailedError("chat_garbled", f"{self.name} broke off its answer.")
 

@@ -2,6 +2,7 @@
 
 import logging
 import os
+import signal
 import sys
 from collections.abc import Callable, Mapping
 from contextlib import contextmanager
@@ -35,6 +36,8 @@ def main() -> int:
 
     folder, number, lock = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s: %(message)s")
+    # A server that a script started in the background ignores this signal, and so would its child.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     os.nice(_NICER)  # those who search come first
     record = Recorder(folder, number)
     try:

@@ -310,6 +310,32 @@ class SearchIndex:
             quoted = quote_best(self.sentences(query, hits))
         return Answer(sentences=tuple(quoted), relevance=relevance, threshold=threshold)
 
+    def is_answered_by(
+        self,
+        query: str,
+        hits: Sequence[Hit],
+        *,
+        mode: str = Mode.HYBRID,
+        filter: str | Filter | None = None,
+        false_answer_rate: float = FALSE_ANSWER_RATE,
+    ) -> bool:
+        """Whether hits of `search` seem to answer its query; True where nothing is calibrated.
+
+        Args:
+            query: The question.
+            hits: The first hits for it, not reranked; none answer nothing.
+            mode: As they were searched for.
+            filter: As they were searched for.
+            false_answer_rate: As `answer`.
+
+        Raises:
+            ValueError: As `answer`.
+        """
+        asked = self.ask(query, mode=mode, filter=filter)
+        relevance, threshold = _seeming(asked, Mode(mode), None, hits, false_answer_rate)
+        is_enough = threshold is None or relevance is None or relevance > threshold
+        return bool(hits) and is_enough
+
     def as_retriever(self, k: int = 5, **choices: Any) -> "IndexRetriever":  # noqa: ANN401 - checked by its class
         """The index as a LangChain retriever, with citations in each document's metadata.
 

@@ -74,7 +74,8 @@ def test_a_whole_answer_is_passed_on_and_the_key_goes_to_the_server_alone():
         assert reply(url, key="sk-secret") == "Rods bend [1]."
 
     [(headers, body)] = asked
-    assert headers["Authorization"] == "Bearer sk-secret"
+    sent_by = {name.lower(): value for name, value in headers.items()}
+    assert sent_by["authorization"] == "Bearer sk-secret"
     sent = json.loads(body)
     assert sent["stream"] is True
     assert [one["role"] for one in sent["messages"]] == ["system", "user"]
