@@ -241,7 +241,7 @@ def test_a_wrong_call_is_one_sentence(tmp_path, arguments, code, message):
     assert done.stderr.count("\n") == 1
 
 
-@pytest.mark.parametrize("command", ["check"])
+@pytest.mark.parametrize("command", ["check", "negatives", "synthesize"])
 def test_help_loads_nothing_heavy(command):
     code = f"import sys, finetune.{command} as c; c._parser().format_help(); "
     code += "sys.exit(bool({'torch', 'numpy', 'transformers', 'datasets'} & set(sys.modules)))"
