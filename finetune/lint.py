@@ -218,7 +218,7 @@ class Linter:
             yield _finding("constant labels", "error", total, message)
             return
         if low < 0 or high > 1:
-            message = f"labels go from {low:g} to {high:g}; scale them to 0 to 1 unless only their order counts"
+            message = f"labels go from {low:g} to {high:g}; angle_mix needs them from 0 to 1"
             yield _finding("label range", "note", total, message)
         label, count = self._labels.most_common(1)[0]
         if count / total > SKEWED:
