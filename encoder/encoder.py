@@ -81,6 +81,10 @@ class Encoder:
         """What runs the model, and in which precision: `openvino bfloat16 on cpu`."""
         return self._backend.engine
 
+    def in_float32(self) -> Backend:
+        """The engine that runs the model in float32, loaded where `engine` says another one."""
+        return self._backend if self._precise is None else self._precise()
+
     def close(self) -> None:
         """End the processes of an encoder on several devices; needless for any other."""
         if isinstance(self._backend, Closable):
@@ -450,6 +454,11 @@ def load_described(
         ValueError: If an argument or the model folder is wrong.
     """
     if found.spec.endpoint:
+        if dtype != "auto":
+            raise ValueError(
+                f"{found.spec.name} runs behind a service, in the service's own precision; leave "
+                f"the dtype out, got {dtype!r}."
+            )
         from encoder.remote_encoder import load_remote
 
         return load_remote(found.spec, found.languages)
