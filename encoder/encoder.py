@@ -401,8 +401,8 @@ def load_encoder(
     Args:
         model: A folder, a hub id, or None for the embedded default (all-MiniLM-L6-v2); or a model
             behind an OpenAI-compatible service: `openai:MODEL` or `http://HOST:PORT/v1#MODEL`.
-        device: `auto` (a GPU where there is one), `cpu`, `cuda`, `cuda:1`, …; several, as in
-            `cuda:0,cuda:1` or `cpu,cpu`, run in a process each until the encoder is closed.
+        device: `auto` (a GPU where there is one), `cpu`, `cuda`, `cuda:1`, `mps`, …; several, as
+            in `cuda:0,cuda:1` or `cpu,cpu`, run in a process each until the encoder is closed.
         backend: The engine: `torch`, `openvino` (CPU), `remote` (the name is that of a model behind
             the service of OPENAI_BASE_URL), `static` (tables of vectors, and nothing else), or
             `auto`, the fastest one installed.

@@ -16,7 +16,7 @@ from encoder.model_folder import find_model_folder
 from encoder.pairs import TEMPLATES, PairTemplate, PairTokenizer, PairTokens
 from encoder.registry import find_row
 from encoder.rerankers import CROSS_ENCODER, RerankerRow, find_reranker
-from encoder.running import at_a_time, last_budget, workers_of
+from encoder.running import at_a_time, is_out_of_memory, last_budget, workers_of
 from encoder.texts import check_texts
 from encoder.tokenizer import Tokenizer
 
@@ -98,6 +98,7 @@ class Reranker:
         Raises:
             TypeError: If an item is no pair of strings.
             ValueError: If a text holds lone surrogates.
+            MemoryError: If a single pair does not fit into the memory.
         """
         is_one = len(pairs) == 2 and isinstance(pairs[0], str)
         checked = _checked([pairs] if is_one else pairs)
@@ -187,9 +188,28 @@ class Reranker:
         batches = plan_batches(lengths, last_budget(self._scorer.token_budget, workers, lengths))
 
         def score(batch: list[int]) -> NDArray[np.float32]:
-            return self._scorer.score([tokens[place] for place in batch])
+            return self._within_memory([tokens[place] for place in batch])
 
         yield from at_a_time(workers, score, iter(batches))
+
+    def _within_memory(self, pairs: Sequence[PairTokens]) -> NDArray[np.float32]:
+        try:
+            return self._scorer.score(pairs)
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+            longest = max(len(pair.ids) for pair in pairs)
+        if len(pairs) == 1:
+            raise MemoryError(
+                f"{self.name} has no room for a pair of {longest} tokens in the free memory of "
+                f"{self.device}; free some, or load it with fewer max_tokens or on another device."
+            )
+        budget = max(1, min(self._scorer.token_budget, len(pairs) * longest) // 2)
+        self._scorer.token_budget = budget
+        log.warning("%s ran out of memory; from now on %d tokens at a time.", self.name, budget)
+        middle = len(pairs) // 2
+        halves = (pairs[:middle], pairs[middle:])
+        return np.concatenate([self._within_memory(half) for half in halves])
 
 
 def _windows(count: int, *, limited: bool) -> Iterator[range]:

@@ -1,4 +1,4 @@
-"""Runs a model with torch, on the CPU or a CUDA device."""
+"""Runs a model with torch, on the CPU, a CUDA device or a Mac's GPU."""
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -15,8 +15,9 @@ from encoder.head import load_head
 from encoder.pooling import needs_hidden_states, needs_word_vectors, pool
 from encoder.spec import EncoderSpec
 
-TOKEN_BUDGET = {"cpu": 4096, "cuda": 65536}
+TOKEN_BUDGET = {"cpu": 4096, "cuda": 65536, "mps": 8192}
 """Most tokens of a batch: what keeps the caches warm on a CPU, and a large GPU busy."""
+_DEVICES = ", ".join(("auto", *TOKEN_BUDGET))
 UNPADDED = {"canine", "convbert", "fnet", "funnel", "mobilebert", "yoso"}
 """Architectures whose vectors change with the padding, whatever the mask says: a batch of theirs
 holds texts of one length."""
@@ -244,16 +245,20 @@ def _check_layer(spec: EncoderSpec, layers: int) -> None:
 
 
 def resolve_device(device: str) -> torch.device:
-    """What `auto`, `cpu`, `cuda` … stand for; ValueError if the machine has no such device."""
+    """What `auto`, `cpu`, `cuda` … stand for; ValueError if the machine has no such device.
+
+    `auto` leaves a Mac's GPU (`mps`) alone: its vectors were never compared with the CPU's.
+    """
     if device == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
         chosen = torch.device(device)
     except RuntimeError as error:
-        raise ValueError(f"Unknown device {device!r}. Known: auto, cpu, cuda.") from error
+        raise ValueError(f"Unknown device {device!r}. Known: {_DEVICES}.") from error
     if chosen.type not in TOKEN_BUDGET:
-        raise ValueError(f"Unknown device {device!r}. Known: auto, cpu, cuda.")
-    if chosen.type == "cuda" and (chosen.index or 0) >= torch.cuda.device_count():
+        raise ValueError(f"Unknown device {device!r}. Known: {_DEVICES}.")
+    count = {"cuda": torch.cuda.device_count, "mps": torch.mps.device_count}.get(chosen.type)
+    if count is not None and (chosen.index or 0) >= count():
         raise ValueError(f"Device {device!r} was asked for, but this machine has no such GPU.")
     return chosen
 

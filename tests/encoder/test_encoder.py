@@ -462,8 +462,8 @@ def test_a_text_without_tokens_is_named_by_position(model_folder, tmp_path):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"device": "gpu"}, "Unknown device 'gpu'. Known: auto, cpu, cuda."),
-        ({"device": "meta"}, "Unknown device 'meta'. Known: auto, cpu, cuda."),
+        ({"device": "gpu"}, "Unknown device 'gpu'. Known: auto, cpu, cuda, mps."),
+        ({"device": "meta"}, "Unknown device 'meta'. Known: auto, cpu, cuda, mps."),
         (
             {"device": "cuda:99"},
             "Device 'cuda:99' was asked for, but this machine has no such GPU.",

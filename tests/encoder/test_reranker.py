@@ -510,6 +510,36 @@ def test_a_time_limit_gives_what_was_scored_by_then_the_first_first(reranker_of)
     assert len(reranker.rerank("a", documents[:9], time_limit_s=60)) == 9
 
 
+class SmallScorer(SlowScorer):
+    """Has room for so many tokens at a time."""
+
+    def __init__(self, room):
+        self.room = room
+
+    def score(self, pairs):
+        if len(pairs) * max(len(pair.ids) for pair in pairs) > self.room:
+            raise RuntimeError("CUDA out of memory. Tried to allocate 2 GiB")
+        return np.array([len(pair.ids) for pair in pairs], np.float32)
+
+
+def test_a_full_memory_halves_the_batches_for_good(reranker_of, caplog):
+    from encoder import Reranker
+
+    tokenizer = reranker_of("bert")._tokenizer
+    small = SmallScorer(100)
+    reranker = Reranker("small", CROSS_ENCODER, tokenizer, small)
+
+    got = reranker.compute_score(PAIRS * 3)
+
+    assert got == [len(pair.ids) for pair in tokenizer.encode(PAIRS * 3)]
+    assert small.token_budget <= 100
+    assert "ran out of memory" in caplog.text
+    with pytest.raises(MemoryError, match="no room for a pair of 9 tokens in the free memory of c"):
+        Reranker("none", CROSS_ENCODER, tokenizer, SmallScorer(5)).compute_score(
+            [("a b c", "d e f")]
+        )
+
+
 def test_windows_give_the_scores_of_one_batch(reranker_of):
     reranker = reranker_of("xlm-roberta")
     documents = [document for _, document in PAIRS] * 6
