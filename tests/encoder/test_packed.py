@@ -262,6 +262,18 @@ def test_what_mixes_neighbours_by_itself_is_not_tried(folder_of):
     assert not pack(backend)
 
 
+@pytest.mark.skipif(packed._varlen() is None, reason="this torch has no such kernel")
+@pytest.mark.parametrize(("heads", "shared"), [(12, 12), (16, 8)])
+@pytest.mark.parametrize("window", [(-1, -1), (-1, 0), (4, 0), (4, 4)])
+def test_torchs_kernel_takes_what_it_is_handed(heads, shared, window):
+    """On tensors without values, which check the call and its shapes; the values want a GPU."""
+    query = torch.empty(30, heads, 64, dtype=torch.bfloat16, device="meta")
+    key = torch.empty(30, shared, 64, dtype=torch.bfloat16, device="meta")
+    row = packed._Row(torch.tensor([0, 10, 30], dtype=torch.int32, device="meta"), 20)
+
+    assert packed._by_kernel(query, key, key, row, 0.1, window).shape == query.shape
+
+
 def test_without_torchs_kernel_a_gpu_pads(folder_of, monkeypatch):
     backend = load(folder_of("bert-mean"))
 
