@@ -396,7 +396,9 @@ class _Build:
 
     def _loaded_encoder(self) -> "Encoder":
         if self._encoder is None:
-            self._encoder = load_built(self._terms.encoder, device=self.config.device)
+            self._encoder = load_built(
+                self._terms.encoder, device=self.config.device, dtype=self.config.dtype or "auto"
+            )
         return self._encoder
 
     def _warn_of_blind_encoder(self) -> None:

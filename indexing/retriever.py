@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING, Any
@@ -45,6 +46,7 @@ def open_index(
     encoder: "Encoder | None" = None,
     device: str = "auto",
     backend: str = "auto",
+    dtype: str = "auto",
 ) -> "SearchIndex":
     """Open an index for searching.
 
@@ -54,24 +56,25 @@ def open_index(
             query that needs it.
         device: Where to load it: `auto`, `cpu` or `cuda`.
         backend: The engine that runs it, as for `load_encoder`.
+        dtype: Its precision, as for `load_encoder`; `auto` is what the index was built with.
 
     Raises:
         IndexNotFoundError: If there is no index in the folder.
         CorruptIndexError: If one of its files is missing or changed.
         IndexMismatchError: If `encoder` is not the one that built it.
     """
-    return SearchIndex(Path(folder), encoder, device=device, backend=backend)
+    return SearchIndex(Path(folder), encoder, device=device, backend=backend, dtype=dtype)
 
 
 class SearchIndex:
     """An index, searched by any number of threads; it stays on its generation until `refresh()`."""
 
     def __init__(
-        self, folder: Path, encoder: "Encoder | None", *, device: str, backend: str
+        self, folder: Path, encoder: "Encoder | None", *, device: str, backend: str, dtype: str
     ) -> None:
         self.folder = folder
         self._device = device
-        self._backend = backend
+        self._load_built = partial(load_built, device=device, backend=backend, dtype=dtype)
         self._lock = Lock()
         self._is_given = encoder is not None
         self._encoders = {} if encoder is None else {encoder.spec.fingerprint: encoder}
@@ -100,7 +103,7 @@ class SearchIndex:
                 return self._encoders[built.fingerprint]
             if self._is_given:  # another name for the same vectors
                 return next(iter(self._encoders.values()))
-            encoder = load_built(built, device=self._device, backend=self._backend)
+            encoder = self._load_built(built)
             check_same_encoder(self.folder, built, encoder.spec)
             # The one before may still be asked by a search that began with it.
             self._encoders = dict(list(self._encoders.items())[-1:])
