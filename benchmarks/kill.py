@@ -45,6 +45,7 @@ class HashEncoder:
 
     languages = ("en",)
     device = "cpu"
+    weighs_words = False
 
     def __init__(self, name: str) -> None:
         self.spec = EncoderSpec(

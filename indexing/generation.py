@@ -20,6 +20,7 @@ from indexing.fusion import Fusion
 from indexing.lexical import LexicalIndex
 from indexing.manifest import Manifest
 from indexing.segment import Segment
+from indexing.sparse import Weights
 from indexing.stores import SearchResult
 from indexing.stores.exact import ExactStore
 from indexing.verification import verify_files
@@ -73,6 +74,11 @@ class Generation:
             raise RuntimeError("The generation was opened without its stores.")
         return self._lexical
 
+    @property
+    def weighs_words(self) -> bool:
+        """Whether its encoder weighed the words of the chunks, which makes a leg of their own."""
+        return self.base.sparse is not None
+
     def search(
         self, queries: NDArray[np.float32], k: int, *, allowed: NDArray[np.int64] | None = None
     ) -> SearchResult:
@@ -99,6 +105,42 @@ class Generation:
         store = ExactStore(self.manifest.encoder.dim)
         store.add(ids, self.embeddings(ids.tolist()))
         return store.search(queries, k)
+
+    def sparse_search(
+        self, query: Weights, k: int, *, allowed: NDArray[np.int64] | None = None
+    ) -> SearchResult:
+        """The `k` chunks that share the most weight with a query; fewer where fewer share a word.
+
+        Returns:
+            Shape (1, found), best first.
+        """
+        scores, ids = [np.empty(0, np.float32)], [np.empty(0, np.int64)]
+        for segment in (self.base, self.delta):
+            if segment is None or segment.sparse is None:
+                continue
+            found = segment.sparse.scores(query)
+            keep = found > 0
+            if segment is self.base and len(self.deleted):
+                keep &= ~np.isin(segment.ids, self.deleted)
+            if allowed is not None:
+                keep &= np.isin(segment.ids, allowed)
+            scores.append(found[keep])
+            ids.append(segment.ids[keep])
+        together, names = np.concatenate(scores), np.concatenate(ids)
+        best = np.lexsort((names, -together))[:k]
+        return SearchResult(together[best][None], names[best][None])
+
+    def sparse_weights(self, ids: Sequence[int]) -> list[Weights] | None:
+        """What the words of chunks weigh, in the order of `ids`; None without such an encoder."""
+        if not self.weighs_words:
+            return None
+        in_delta = set() if self.delta is None else set(self.delta.catalog.chunks(ids))
+        rows: dict[int, Weights] = {}
+        for segment in (self.base, self.delta):
+            if segment is not None:
+                some = [id_ for id_ in ids if (id_ in in_delta) == (segment is self.delta)]
+                rows |= dict(zip(some, segment.weights(some) or (), strict=True))
+        return [rows[id_] for id_ in ids]
 
     def allowed(self, tree: Filter) -> NDArray[np.int64]:
         """The chunks that a filter lets through, ascending; the last few answers are kept.

@@ -229,7 +229,15 @@ class _Build:
     def _embedder(self) -> Embedder:
         spec = self._terms.encoder
         journal = self._work.journal(spec.fingerprint, spec.dim)
-        return Embedder(self._loaded_encoder, journal, spec, old=self._old)
+        return Embedder(
+            self._loaded_encoder, journal, spec, old=self._old, weighs_words=self._weighs_words()
+        )
+
+    def _weighs_words(self) -> bool:
+        """An index that began without weights of words goes on so: half a leg misleads."""
+        if self._old is not None:
+            return self._old.weighs_words
+        return self._loaded_encoder().weighs_words
 
     def _estimate(self, changes: Changes) -> None:
         items = [item for item, _ in changes.fresh]
@@ -258,7 +266,8 @@ class _Build:
             return
         try:
             with new_generation(self._index, number) as folder:
-                writer = GenerationWriter(folder, self._old, self._terms)
+                weighs_words = first is not None and self._weighs_words()
+                writer = GenerationWriter(folder, self._old, self._terms, weighs_words=weighs_words)
                 if first is not None:
                     self._fill(writer, chain([first], documents), changes)
                 self._drop_orphans(changes)

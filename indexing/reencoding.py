@@ -92,11 +92,15 @@ class _Reembed:
 
     def run(self, progress: Progress | None) -> ReembedReport:
         spec, number = self._encoder.spec, next_number(self._index)
+        weighs_words = self._encoder.weighs_words
         embedder = Embedder(
-            lambda: self._encoder, self._work.journal(spec.fingerprint, spec.dim), spec
+            lambda: self._encoder,
+            self._work.journal(spec.fingerprint, spec.dim),
+            spec,
+            weighs_words=weighs_words,
         )
         with new_generation(self._index, number) as folder:
-            writer = GenerationWriter(folder, None, self._terms)
+            writer = GenerationWriter(folder, None, self._terms, weighs_words=weighs_words)
             shown = Shown(self._old.manifest.documents, progress, self._work)
             filler = Filler(
                 writer,

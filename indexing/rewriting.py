@@ -30,11 +30,12 @@ def rewrite(
         number: The new generation's number.
         embeddings: Gives them; otherwise those of `old` are taken as they are.
     """
-    writer = GenerationWriter(folder, None, terms_of(old.manifest))
+    writer = GenerationWriter(folder, None, terms_of(old.manifest), weighs_words=old.weighs_words)
     documents = 0
     for records in old.portions():
         documents += len(records)
-        writer.add(records, (embeddings or _stored(old))(records))
+        ids = [chunk.chunk.id for record in records for chunk in record.chunks]
+        writer.add(records, (embeddings or _stored(old))(records), old.sparse_weights(ids))
     for name in (DUPLICATES, CALIBRATION):
         if (old.folder / name).is_file():
             shutil.copy2(old.folder / name, folder / name)

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from encoder.npy import npy_header
 from indexing.catalog import Catalog, CatalogWriter, DocumentRecord
+from indexing.sparse import SparseRows, SparseWriter, Weights
 from indexing.stores import Store, build_store, make_store, open_store
 from indexing.stores.base import check_rows
 
@@ -19,8 +20,11 @@ _IDS = "ids.npy"
 class SegmentWriter:
     """Writes a segment document by document; the store is made at the end."""
 
-    def __init__(self, folder: Path, dim: int, *, store: str, index_type: str) -> None:
+    def __init__(
+        self, folder: Path, dim: int, *, store: str, index_type: str, weighs_words: bool = False
+    ) -> None:
         folder.mkdir(parents=True)
+        self._sparse = SparseWriter(folder) if weighs_words else None
         self._folder = folder
         self._dim = dim
         self._catalog = CatalogWriter(folder / CATALOG)
@@ -34,10 +38,23 @@ class SegmentWriter:
     def __len__(self) -> int:
         return self._count
 
-    def add(self, records: Sequence[DocumentRecord], embeddings: NDArray[np.float32]) -> None:
-        """Add documents with one embedding for each of their chunks, in order."""
+    def add(
+        self,
+        records: Sequence[DocumentRecord],
+        embeddings: NDArray[np.float32],
+        weights: Sequence[Weights] | None = None,
+    ) -> None:
+        """Add documents with one embedding for each of their chunks, in order.
+
+        Raises:
+            ValueError: If the segment weighs words, and there is not one row of weights for each.
+        """
         ids = np.array([c.chunk.id for record in records for c in record.chunks], np.int64)
         check_rows(ids, embeddings, self._dim)
+        if self._sparse is not None:
+            if weights is None or len(weights) != len(ids):
+                raise ValueError(f"{len(ids)} chunks need as many weights of their words.")
+            self._sparse.add(weights)
         self._catalog.add(records)
         self._ids.append(ids)
         self._count += len(ids)
@@ -46,6 +63,8 @@ class SegmentWriter:
     def close(self) -> None:
         """Finish all files."""
         self._catalog.close()
+        if self._sparse is not None:
+            self._sparse.close()
         ids = np.concatenate([np.empty(0, np.int64), *self._ids])
         np.save(self._folder / _IDS, ids)
         self._file.seek(0)
@@ -70,6 +89,8 @@ class Segment:
         self._embeddings: NDArray[np.float32] = np.load(
             folder / _EMBEDDINGS, mmap_mode="r", allow_pickle=False
         )
+        self.sparse = SparseRows(folder) if SparseRows.are_in(folder) else None
+        """What the words of the chunks weigh, in the same order; None without such an encoder."""
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -83,6 +104,12 @@ class Segment:
 
     def embeddings(self, ids: Iterable[int]) -> NDArray[np.float32]:
         """The embeddings of chunks that stand here, in the order of `ids`; shape (n, dim)."""
+        return np.asarray(self._embeddings[self._places(ids)])
+
+    def weights(self, ids: Iterable[int]) -> list[Weights] | None:
+        """What the words of chunks that stand here weigh, in the order of `ids`."""
+        return None if self.sparse is None else self.sparse.rows(self._places(ids).tolist())
+
+    def _places(self, ids: Iterable[int]) -> NDArray[np.int64]:
         wanted = np.fromiter(ids, np.int64)
-        places = np.searchsorted(self.ids, wanted, sorter=self._order)
-        return np.asarray(self._embeddings[self._order[places]])
+        return self._order[np.searchsorted(self.ids, wanted, sorter=self._order)]

@@ -15,6 +15,7 @@ from indexing.lexical import LexicalWriter
 from indexing.manifest import FileFact, Manifest, file_facts
 from indexing.publishing import link_or_copy
 from indexing.segment import Segment, SegmentWriter
+from indexing.sparse import Weights
 from indexing.terms import Terms
 
 FOLD_CHUNKS = 20_000
@@ -27,7 +28,23 @@ _FOLDED = "folded"
 class GenerationWriter:
     """Writes a generation after `old`, or the first one."""
 
-    def __init__(self, folder: Path, old: Generation | None, terms: Terms) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        old: Generation | None,
+        terms: Terms,
+        *,
+        weighs_words: bool = False,
+    ) -> None:
+        """Begin a generation.
+
+        Args:
+            folder: An empty folder.
+            old: The one before, which goes on; None for a first one.
+            terms: What all chunks have in common.
+            weighs_words: Whether `add` is given weights; what `old` has decides where it is given.
+        """
+        self.weighs_words = weighs_words if old is None else old.weighs_words
         self._folder = folder
         self._old = old
         self._terms = terms
@@ -45,11 +62,23 @@ class GenerationWriter:
             self._terms.encoder.dim,
             store=self._terms.store,
             index_type=self._terms.index_type,
+            weighs_words=self.weighs_words,
         )
 
-    def add(self, records: Sequence[DocumentRecord], embeddings: NDArray[np.float32]) -> None:
-        """Add documents with one embedding for each of their chunks, in order."""
-        self._segment.add(records, embeddings)
+    def add(
+        self,
+        records: Sequence[DocumentRecord],
+        embeddings: NDArray[np.float32],
+        weights: Sequence[Weights] | None = None,
+    ) -> None:
+        """Add documents with one embedding for each of their chunks, in order.
+
+        Args:
+            records: The documents.
+            embeddings: Shape (chunks, dim).
+            weights: What the words of each chunk weigh, where the generation `weighs_words`.
+        """
+        self._segment.add(records, embeddings, weights)
         self._lexical.add((c.chunk.id, c.embedded) for record in records for c in record.chunks)
 
     def finish(self, number: int, *, gone: set[str], documents: int, next_id: int) -> Manifest:
@@ -135,7 +164,7 @@ def _copy(source: Segment, documents: Sequence[str], target: SegmentWriter) -> N
     for start in range(0, len(documents), _COPIED_AT_ONCE):
         records = list(source.catalog.records(documents[start : start + _COPIED_AT_ONCE]))
         ids = [chunk.chunk.id for record in records for chunk in record.chunks]
-        target.add(records, source.embeddings(ids))
+        target.add(records, source.embeddings(ids), source.weights(ids))
 
 
 def _published_facts(old: Generation | None) -> dict[tuple[int, int], FileFact]:
