@@ -53,6 +53,8 @@ parity: $(VENV)/.ready-dev $(PEERS)/.ready
 	$(BIN)/python -m benchmarks.parity compare tests/encoder/peers.json
 	$(PEERS)/bin/python -m benchmarks.parity_static record tests/encoder/model2vec.json
 	$(BIN)/python -m benchmarks.parity_static compare tests/encoder/model2vec.json
+	$(PEERS)/bin/python -m benchmarks.parity_losses record tests/finetune/loss_peers.json
+	$(BIN)/python -m pytest -q tests/finetune/test_loss_parity.py
 
 $(PEERS)/.ready: scripts/make-peers
 	@scripts/make-peers $(PYTHON) $(PEERS)
