@@ -25,8 +25,19 @@ def _parser() -> Parser:
     option(
         "--encoder", metavar="M", help="folder or hub id (default: the embedded all-MiniLM-L6-v2)"
     )
-    option("--store", choices=("faiss", "exact"), help="default: faiss")
-    option("--index-type", metavar="T", help="auto or flat (default: auto)")
+    option("--store", choices=("faiss", "exact", "milvus"), help="default: faiss")
+    option("--index-type", metavar="T", help="auto or flat (default: auto); more with milvus")
+    option(
+        "--uri",
+        metavar="U",
+        help="with --store milvus: a server's address, or a path that ends in .db for Milvus Lite "
+        "(default: one in the index's folder)",
+    )
+    option(
+        "--consistency",
+        choices=("session", "strong", "bounded", "eventually"),
+        help="with --store milvus: how fresh the view of a search must be (default: session)",
+    )
     option(
         "--update",
         choices=("sync", "incremental", "full", "scoped_full"),

@@ -24,9 +24,14 @@ class BuildConfig:
     encoder: str | None = None
     """Folder or hub id of the encoder."""
     store: str | None = None
-    """`faiss` or `exact`."""
+    """`faiss`, `exact` or `milvus`."""
     index_type: str | None = None
     """`auto` or `flat`."""
+    uri: str | None = None
+    """Where a Milvus store lies: a server's address, or a path that ends in `.db` for Milvus Lite;
+    by default Milvus Lite in the index's own folder."""
+    consistency: str | None = None
+    """How fresh Milvus's view must be: `session`, `strong`, `bounded` or `eventually`."""
     update: str = "sync"
     """What happens to documents that the sources no longer offer: `sync` deletes them from the
     sources given, `full` from the whole index, `incremental` and `scoped_full` keep them."""
@@ -86,9 +91,11 @@ def write_config(index: Path, config: BuildConfig, terms: "Terms") -> None:
         "chunk_tokens": terms.splitter.chunk_tokens,
         "overlap_tokens": terms.splitter.overlap_tokens,
     }
+    effective |= {key: terms.store_options.get(key) for key in ("uri", "consistency")}
     lines = [
         # JSON's strings, numbers and booleans are also TOML's.
         f"{key.replace('_', '-')} = {json.dumps(value, ensure_ascii=False)}\n"
         for key, value in effective.items()
+        if value is not None
     ]
     (index / CONFIG_NAME).write_text("".join(lines), "utf-8")

@@ -49,6 +49,10 @@ class IndexLockedError(OSError):
     """Another process is writing the index."""
 
 
+class StoreError(OSError):
+    """A store that other programs share cannot be used, or refuses what is asked of it."""
+
+
 class BuildFailedError(RuntimeError):
     """A build stopped; the index is as it was before."""
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from indexing.filters import Filter
 from indexing.fusion import FUSED_DEPTH
 from indexing.generation import Generation
 from indexing.hits import Mode, Scores
@@ -29,6 +30,8 @@ class Query:
     load: Callable[[], "Encoder"]
     """The index's encoder, asked for by the legs that need it."""
     allowed: Allowed = None
+    tree: Filter | None = None
+    """The filter itself."""
 
     @cached_property
     def vector(self) -> NDArray[np.float32]:
@@ -42,7 +45,7 @@ class Query:
 
     def dense(self, k: int) -> dict[int, float]:
         """Cosine by chunk, best first."""
-        scores, ids = self.generation.search(self.vector, k, allowed=self.allowed)
+        scores, ids = self.generation.search(self.vector, k, allowed=self.allowed, tree=self.tree)
         pairs = zip(ids[0].tolist(), scores[0].tolist(), strict=True)
         return {id_: score for id_, score in pairs if id_ != NO_ID}
 

@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -43,11 +43,15 @@ class Manifest:
     """The next chunk id to give: ids only grow."""
     files: Mapping[str, FileFact]
     """By path in the generation's folder."""
+    store_options: Mapping[str, str] = field(default_factory=dict)
+    """Where the rows lie, for a store outside the index's folder."""
 
     def write(self, folder: Path) -> None:
         """Write the manifest with a digest of its own, so that a changed byte in it is noticed."""
         body = asdict(self) | {"format": FORMAT, "fingerprint": self.encoder.fingerprint}
         body["encoder"] = self.encoder.as_dict()
+        if not self.store_options:  # as versions wrote it that knew no such store, and can read it
+            del body["store_options"]
         text = json.dumps(body | {"sha256": _digest(body)}, ensure_ascii=False, indent=1)
         (folder / NAME).write_text(text, "utf-8")
 

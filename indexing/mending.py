@@ -101,7 +101,7 @@ def _rewritten(index: Path, work: WorkFile, encoder: "Callable[[], Encoder]") ->
             return False
         number = next_number(index)
         with new_generation(index, number) as unfinished:
-            rewrite(live, unfinished, number, _mended_embeddings(live, work, encoder))
+            rewrite(live, unfinished, number, _mended_embeddings(live, work, encoder), repairs=True)
             publish(index, unfinished)
     except (CorruptIndexError, sqlite3.Error):
         return False

@@ -7,9 +7,10 @@ from typing import Any
 from encoder.embedding_cache import EmbeddingCache, digest_of
 from indexing.catalog import Catalog
 from indexing.duplicates import read_duplicates
+from indexing.errors import BuildFailedError
 from indexing.generation import Generation, finished_generations, open_current
 from indexing.manifest import Manifest
-from indexing.publishing import new_generation, next_number, publish
+from indexing.publishing import clear_leftovers, new_generation, next_number, publish
 from indexing.rewriting import rewrite
 from indexing.segment import CATALOG
 from indexing.work import WorkFile
@@ -47,6 +48,11 @@ def purge_index(index: Path, work: WorkFile) -> PurgeReport:
     with new_generation(index, number) as folder:
         rewrite(live, folder, number)
         publish(index, folder, keep=1)
+    if left := clear_leftovers(index):
+        raise BuildFailedError(
+            f"What was removed is gone from {index}, but its rows in the store could not be "
+            f"deleted yet ({left[0]}). Run purge again when the store answers."
+        )
     work.drop_work()
     return PurgeReport(
         index=str(index),

@@ -87,6 +87,7 @@ class _Reembed:
             splitter=_fitting(old.manifest.splitter, encoder.spec.max_tokens),
             store=old.manifest.store,
             index_type=old.manifest.index_type,
+            store_options=old.manifest.store_options,
         )
         self._split_again = 0
 

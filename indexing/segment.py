@@ -19,12 +19,14 @@ _IDS = "ids.npy"
 class SegmentWriter:
     """Writes a segment document by document; the store is made at the end."""
 
-    def __init__(self, folder: Path, dim: int, *, store: str, index_type: str) -> None:
+    def __init__(self, folder: Path, dim: int, *, store: str | None, index_type: str) -> None:
+        """Begin a segment; without a store where `store` is None, as it lies elsewhere."""
         folder.mkdir(parents=True)
         self._folder = folder
         self._dim = dim
         self._catalog = CatalogWriter(folder / CATALOG)
-        make_store(store, dim, index_type=index_type)  # a wrong type is found out before the work
+        if store is not None:  # a wrong type is found out before the work
+            make_store(store, dim, index_type=index_type)
         self._store, self._index_type = store, index_type
         self._count = 0
         self._ids: list[NDArray[np.int64]] = []
@@ -52,7 +54,8 @@ class SegmentWriter:
         self._file.write(npy_header(len(ids), self._dim))
         self._file.close()
         rows = np.load(self._folder / _EMBEDDINGS, mmap_mode="r", allow_pickle=False)
-        build_store(self._store, self._folder, ids, rows, index_type=self._index_type)
+        if self._store is not None:
+            build_store(self._store, self._folder, ids, rows, index_type=self._index_type)
 
 
 class Segment:

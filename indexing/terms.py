@@ -1,6 +1,7 @@
 """What a build must keep to: the existing index's terms, or the caller's choices for a new one."""
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,12 +11,15 @@ from indexing.config import BuildConfig
 from indexing.errors import IndexMismatchError, UsageError
 from indexing.foreign import ForeignSplitter, name_of
 from indexing.manifest import Manifest
+from indexing.shared import new_options
 from indexing.splitting import (
     DEFAULT_OVERLAP_TOKENS,
     MOST_CHUNK_TOKENS,
     SplitterConfig,
     check_foreign,
 )
+from indexing.stores.factory import is_shared
+from indexing.stores.milvus_options import stored_uri
 
 if TYPE_CHECKING:
     from encoder import Encoder
@@ -29,6 +33,8 @@ class Terms:
     splitter: SplitterConfig
     store: str
     index_type: str
+    store_options: Mapping[str, str] = field(default_factory=dict)
+    """Where the rows lie, for a store outside the index's folder."""
 
 
 def agree(
@@ -60,14 +66,19 @@ def agree(
             encoder=spec,
             splitter=_splitter(spec, config, foreign),
             store=config.store or "faiss",
-            index_type=_chosen_type(config) or "flat",
+            index_type=_chosen_type(config) or default_type(config.store),
+            store_options=new_options(config, index),
         )
     check_same_encoder(index, built.encoder, spec)
     _check_unchanged(index, built, config)
     if foreign is not None:
         check_foreign(built.splitter, foreign)
     return Terms(
-        encoder=spec, splitter=built.splitter, store=built.store, index_type=built.index_type
+        encoder=spec,
+        splitter=built.splitter,
+        store=built.store,
+        index_type=built.index_type,
+        store_options=built.store_options,
     )
 
 
@@ -114,6 +125,11 @@ def _splitter(
         raise UsageError(str(error)) from error
 
 
+def default_type(store: str | None) -> str:
+    """The index type where none was chosen."""
+    return "auto" if is_shared(store or "") else "flat"
+
+
 def _chosen_type(config: BuildConfig) -> str | None:
     return None if config.index_type == "auto" else config.index_type
 
@@ -124,6 +140,8 @@ def _check_unchanged(index: Path, built: Manifest, config: BuildConfig) -> None:
         "--index-type": (_chosen_type(config), built.index_type),
         "--chunk-tokens": (config.chunk_tokens, built.splitter.chunk_tokens),
         "--overlap-tokens": (config.overlap_tokens, built.splitter.overlap_tokens),
+        "--consistency": (config.consistency, built.store_options.get("consistency")),
+        "--uri": (config.uri and stored_uri(config.uri, index), built.store_options.get("uri")),
     }
     for option, (wanted, fixed) in pairs.items():
         if wanted is not None and wanted != fixed:

@@ -13,8 +13,10 @@ from indexing.catalog import DocumentRecord
 from indexing.generation import BASE, DELETED, DELTA, LEXICAL, Generation
 from indexing.lexical import LexicalWriter
 from indexing.manifest import FileFact, Manifest, file_facts
-from indexing.publishing import link_or_copy
+from indexing.publishing import link_or_copy, next_number
 from indexing.segment import Segment, SegmentWriter
+from indexing.shared import SharedWriter
+from indexing.stores.factory import is_shared
 from indexing.terms import Terms
 
 FOLD_CHUNKS = 20_000
@@ -27,7 +29,21 @@ _FOLDED = "folded"
 class GenerationWriter:
     """Writes a generation after `old`, or the first one."""
 
-    def __init__(self, folder: Path, old: Generation | None, terms: Terms) -> None:
+    def __init__(
+        self, folder: Path, old: Generation | None, terms: Terms, *, repairs: bool = False
+    ) -> None:
+        """Begin.
+
+        Args:
+            folder: The new generation's folder.
+            old: The generation before it, if it builds on one.
+            terms: What all chunks have in common.
+            repairs: Compare the rows of a shared store with what they should be.
+        """
+        self._shared: SharedWriter | None = None
+        if is_shared(terms.store):
+            index = folder.parent
+            self._shared = SharedWriter(index, terms, next_number(index), repairs=repairs)
         self._folder = folder
         self._old = old
         self._terms = terms
@@ -43,12 +59,15 @@ class GenerationWriter:
         return SegmentWriter(
             self._folder / name,
             self._terms.encoder.dim,
-            store=self._terms.store,
+            store=None if self._shared is not None else self._terms.store,
             index_type=self._terms.index_type,
         )
 
     def add(self, records: Sequence[DocumentRecord], embeddings: NDArray[np.float32]) -> None:
         """Add documents with one embedding for each of their chunks, in order."""
+        if self._shared is not None:
+            for record in records:
+                self._shared.check(record)
         self._segment.add(records, embeddings)
         self._lexical.add((c.chunk.id, c.embedded) for record in records for c in record.chunks)
 
@@ -107,6 +126,7 @@ class GenerationWriter:
         if (self._folder / DELTA).is_dir() and not len(self._open(DELTA)):
             shutil.rmtree(self._folder / DELTA)
         parts = [name for name in (BASE, DELTA) if (self._folder / name).is_dir()]
+        options = {} if self._shared is None else self._shared.upload(self._folder)
         manifest = Manifest(
             generation=number,
             encoder=self._terms.encoder,
@@ -117,6 +137,7 @@ class GenerationWriter:
             chunks=sum(len(self._open(name)) for name in parts) - deleted,
             next_id=next_id,
             files=file_facts(self._folder, _published_facts(self._old)),
+            store_options=options,
         )
         manifest.write(self._folder)
         points.passing("manifest written")

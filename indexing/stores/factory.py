@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from indexing.errors import UsageError
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
     import numpy as np
@@ -15,13 +16,58 @@ if TYPE_CHECKING:
     from indexing.stores.base import Store
     from indexing.stores.exact import ExactStore
     from indexing.stores.faiss import FaissStore
+    from indexing.stores.milvus import MilvusStore
 
+_SHARED = ("milvus",)
 _INDEX_TYPES = {"faiss": ("flat",), "exact": ("flat",)}
 
 
 def store_kinds() -> tuple[str, ...]:
-    """Names of the stores."""
+    """Names of the stores that lie in an index's own folder."""
     return tuple(_INDEX_TYPES)
+
+
+def is_shared(kind: str) -> bool:
+    """Whether a store's rows lie where other programs write too, instead of in the index."""
+    return kind in _SHARED
+
+
+def open_milvus(
+    options: Mapping[str, str],
+    fingerprint: str,
+    index: Path,
+    dim: int,
+    *,
+    index_type: str = "auto",
+    generation: int | None = None,
+    create: bool = False,
+) -> MilvusStore:
+    """The rows of an index in Milvus.
+
+    Args:
+        options: Where they lie, as the manifest says.
+        fingerprint: The encoder's.
+        index: The index's folder.
+        dim: The embeddings' width.
+        index_type: The collection's, with its parameters.
+        generation: The last one that is read; all if None.
+        create: Make the collection if it is not there.
+
+    Raises:
+        UsageError: If a choice is wrong.
+        StoreError: If it cannot be reached, or what is there does not fit.
+        MissingExtraError: If its engine is not installed.
+    """
+    from indexing.stores.milvus import NEWEST, MilvusStore
+    from indexing.stores.milvus_options import place_of
+
+    return MilvusStore(
+        place_of(options, fingerprint, index),
+        dim,
+        index_type=index_type,
+        generation=NEWEST if generation is None else generation,
+        create=create,
+    )
 
 
 def make_store(kind: str, dim: int, *, index_type: str = "flat") -> Store:
@@ -72,4 +118,4 @@ def _class(kind: str) -> type[FaissStore] | type[ExactStore]:
         from indexing.stores.exact import ExactStore
 
         return ExactStore
-    raise UsageError(f"Unknown store {kind!r}. Known: {', '.join(store_kinds())}.")
+    raise UsageError(f"Unknown store {kind!r}. Known: {', '.join([*store_kinds(), *_SHARED])}.")

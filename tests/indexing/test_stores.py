@@ -367,13 +367,13 @@ def test_opening_maps_the_embeddings(tmp_path):
 
 
 def test_an_unknown_store_is_refused(tmp_path):
-    message = "Unknown store 'milvus'. Known: faiss, exact."
+    message = "Unknown store 'qdrant'. Known: faiss, exact, milvus."
 
     with pytest.raises(UsageError) as caught:
-        make_store("milvus", DIM)
+        make_store("qdrant", DIM)
     assert str(caught.value) == message
     with pytest.raises(UsageError) as caught:
-        open_store("milvus", tmp_path)
+        open_store("qdrant", tmp_path)
     assert str(caught.value) == message
 
 
