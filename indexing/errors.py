@@ -53,6 +53,10 @@ class StoreError(OSError):
     """A store that other programs share cannot be used, or refuses what is asked of it."""
 
 
+class RowsMissingError(StoreError):
+    """A shared store holds nothing of an index, not even the place for its rows."""
+
+
 class BuildFailedError(RuntimeError):
     """A build stopped; the index is as it was before."""
 

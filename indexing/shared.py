@@ -7,6 +7,7 @@ does not hold, so whatever breaks off half-way is invisible.
 
 import secrets
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,7 +16,7 @@ from numpy.typing import NDArray
 
 from indexing import points
 from indexing.catalog import DocumentRecord
-from indexing.errors import CorruptIndexError, UsageError
+from indexing.errors import CorruptIndexError, RowsMissingError, UsageError
 from indexing.generation import BASE, DELETED, DELTA, finished_generations
 from indexing.manifest import Manifest
 from indexing.segment import Segment
@@ -196,8 +197,9 @@ def forget_rows(index: Path, folder: Path) -> None:
     gone = np.setdiff1d(doomed, np.concatenate([np.empty(0, np.int64), *kept]))
     if len(gone):
         options = manifest.store_options
-        store = open_milvus(options, fingerprint, index, manifest.encoder.dim)
-        store.remove(gone)
+        # Where there is no collection, the rows are gone already.
+        with suppress(RowsMissingError):
+            open_milvus(options, fingerprint, index, manifest.encoder.dim).remove(gone)
 
 
 def held_ids(index: Path, terms: "Terms") -> NDArray[np.int64]:

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from encoder import MissingExtraError
-from indexing.errors import StoreError, UsageError
+from indexing.errors import RowsMissingError, StoreError, UsageError
 from indexing.stores.base import NO_ID, Capabilities, SearchResult, check_rows, check_search
 from indexing.stores.milvus_options import MilvusPlace
 from indexing.stores.milvus_rows import (
@@ -96,6 +96,7 @@ class MilvusStore:
         Raises:
             UsageError: If there is no such index type.
             StoreError: If it cannot be reached, or what is there does not fit.
+            RowsMissingError: If there is no collection, and none is to be made.
         """
         self.place = place
         self.dim = dim
@@ -111,7 +112,7 @@ class MilvusStore:
             if not found and create:
                 self._create()
         if not found and not create:
-            raise StoreError(
+            raise RowsMissingError(
                 f"{_capital(place.shown)} has no collection {place.collection}, which this index "
                 "is in. Give the address where it was built (ANGLER_MILVUS_URI), or bring the rows "
                 "back: python -m indexing.doctor --fix."
@@ -380,8 +381,11 @@ class MilvusStore:
     # The collection
 
     def _create(self) -> None:
-        """Make the collection under a name of its own, and its alias."""
-        name = f"{self.place.collection}_1"
+        """Make the collection under a name of its own, and its alias.
+
+        Another process may do the same just now, or may have been killed while doing it.
+        """
+        name, alias = f"{self.place.collection}_1", self.place.collection
         index = self._client.prepare_index_params()
         index.add_index(
             _VECTOR,
@@ -389,14 +393,23 @@ class MilvusStore:
             metric_type="IP",
             params=self.type.build,
         )
-        self._client.create_collection(
-            name,
-            schema=self._schema(),
-            index_params=index,
-            num_partitions=_PARTITIONS,
-            timeout=REQUEST_S,
-        )
-        self._client.create_alias(name, self.place.collection, timeout=REQUEST_S)
+        is_new = not self._client.has_collection(name, timeout=REQUEST_S)
+        if is_new:
+            self._client.create_collection(
+                name, schema=self._schema(), num_partitions=_PARTITIONS, timeout=REQUEST_S
+            )
+        try:
+            self._client.create_index(name, index, timeout=REQUEST_S)
+            self._client.load_collection(name, timeout=REQUEST_S)
+        except MilvusException:
+            if is_new:
+                self._client.drop_collection(name, timeout=REQUEST_S)
+            raise
+        try:
+            self._client.create_alias(name, alias, timeout=REQUEST_S)
+        except MilvusException:
+            if not self._client.has_collection(alias, timeout=REQUEST_S):
+                raise
 
     def _schema(self) -> Any:  # noqa: ANN401 - pymilvus is untyped
         schema = self._client.create_schema(

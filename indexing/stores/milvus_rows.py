@@ -1,6 +1,7 @@
 """A chunk as a row of Milvus, and whether it fits; no engine is imported."""
 
 import json
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -71,7 +72,7 @@ def _row(record: DocumentRecord, found: ChunkRecord) -> RowSource:
         "heading": heading,
         "text": chunk.text,
         "page": -1 if chunk.page is None else chunk.page,
-        "metadata": dict(document.metadata),
+        "metadata": plain(dict(document.metadata)),
         FACTS: facts,
         WHOLE: is_whole,
     }
@@ -80,6 +81,21 @@ def _row(record: DocumentRecord, found: ChunkRecord) -> RowSource:
     _check_sizes(document, sizes, metadata_bytes)
     size = sum(sizes.values()) + metadata_bytes + facts_bytes + _SMALL_FIELDS_BYTES
     return RowSource(chunk.id, fields, size)
+
+
+def plain(value: Any) -> Any:  # noqa: ANN401 - JSON
+    """A value as the client can send it: numbers of 64 bits that are finite, valid characters."""
+    if isinstance(value, Mapping):
+        return {plain(str(key)): plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(item) for item in value]
+    if isinstance(value, str):
+        return value.encode("utf-8", "replace").decode("utf-8")
+    if isinstance(value, int) and not -(2**63) <= value < 2**63:
+        return str(value)
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
+    return value
 
 
 def _check_sizes(document: Document, sizes: Mapping[str, int], metadata_bytes: int) -> None:

@@ -273,6 +273,23 @@ def test_the_doctor_compares_catalogue_and_rows_and_mends_the_rows(world, damage
     assert world.rows() == len(TEXTS)
 
 
+def test_a_server_that_lost_everything_is_filled_again(tmp_path, word_encoder):
+    world = World(tmp_path, str(tmp_path / "own.db"), word_encoder)
+    world.build(TEXTS)
+    world.build(without("d3"))
+    release_lite(tmp_path / "own.db")
+    shutil.rmtree(tmp_path / "own.db")
+
+    with pytest.raises(StoreError, match="has no collection angler_.*doctor --fix"):
+        open_index(world.index)
+    with job(world.index, "doctor --fix") as work:
+        mend(world.index, work, lambda: world.encoder)
+
+    assert world.agrees()
+    assert world.problems() == []
+    release_lite(tmp_path / "own.db")
+
+
 # What cannot be
 
 
