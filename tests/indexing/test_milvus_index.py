@@ -280,7 +280,7 @@ def test_a_server_that_lost_everything_is_filled_again(tmp_path, word_encoder):
     release_lite(tmp_path / "own.db")
     shutil.rmtree(tmp_path / "own.db")
 
-    with pytest.raises(StoreError, match="has no collection angler_.*doctor --fix"):
+    with pytest.raises(StoreError, match=r"has no collection angler_.*doctor --fix"):
         open_index(world.index)
     with job(world.index, "doctor --fix") as work:
         mend(world.index, work, lambda: world.encoder)
