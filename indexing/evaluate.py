@@ -26,7 +26,12 @@ def _parser() -> Parser:
     option("--encoder", metavar="M", help="folder or hub id, for --dataset and --pairs")
     option("--task", metavar="T", help="of the encoder, for its instructions: sts, code, ...")
     option("--mode", choices=("dense", "lexical", "hybrid"), help="default: dense, golden: hybrid")
-    option("--store", choices=("exact", "faiss"), default="exact", help="for --dataset")
+    option(
+        "--store",
+        choices=("exact", "faiss", "milvus"),
+        default="exact",
+        help="for --dataset; milvus is the server of ANGLER_MILVUS_URI, or else Milvus Lite",
+    )
     option("--index-type", metavar="T", default="flat", help="of the store (default: flat)")
     option(
         "--compare",

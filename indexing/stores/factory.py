@@ -8,6 +8,7 @@ from indexing.errors import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from contextlib import AbstractContextManager
     from pathlib import Path
 
     import numpy as np
@@ -107,6 +108,19 @@ def build_store(
 def open_store(kind: str, folder: Path) -> Store:
     """The store that was saved in a folder."""
     return _class(kind).open(folder)
+
+
+def scratch_milvus(dim: int, *, index_type: str) -> AbstractContextManager[MilvusStore]:
+    """A collection of its own in Milvus for measuring, gone afterwards.
+
+    Raises:
+        UsageError: If a choice is wrong.
+        StoreError: If it cannot be reached.
+        MissingExtraError: If its engine is not installed.
+    """
+    from indexing.stores.milvus import scratch_store
+
+    return scratch_store(dim, index_type=index_type)
 
 
 def _class(kind: str) -> type[FaissStore] | type[ExactStore]:

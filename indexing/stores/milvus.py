@@ -8,6 +8,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from secrets import token_hex
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -16,7 +18,7 @@ from numpy.typing import NDArray
 from encoder import MissingExtraError
 from indexing.errors import RowsMissingError, StoreError, UsageError
 from indexing.stores.base import NO_ID, Capabilities, SearchResult, check_rows, check_search
-from indexing.stores.milvus_options import MilvusPlace
+from indexing.stores.milvus_options import LITE_NAME, MilvusPlace, opened_uri
 from indexing.stores.milvus_rows import (
     MOST_TEXT_BYTES,
     TEXTS,
@@ -378,6 +380,13 @@ class MilvusStore:
         """Remove all rows of the knowledge base."""
         self.remove_since(0)
 
+    def destroy(self) -> None:
+        """Remove the collection with the rows of all its knowledge bases."""
+        with self._asking("drop the collection"):
+            found = self._client.describe_collection(self.place.collection, timeout=REQUEST_S)
+            self._client.drop_alias(self.place.collection, timeout=REQUEST_S)
+            self._client.drop_collection(found["collection_name"], timeout=REQUEST_S)
+
     # The collection
 
     def _create(self) -> None:
@@ -468,6 +477,31 @@ class MilvusStore:
             yield
         except (MilvusException, grpc.RpcError) as error:
             raise _told(self.place, what, error) from error
+
+
+@contextmanager
+def scratch_store(dim: int, *, index_type: str = "flat") -> Iterator[MilvusStore]:
+    """A collection of its own for measuring, gone afterwards.
+
+    It is made on the server that ANGLER_MILVUS_URI names, or else in Milvus Lite.
+
+    Raises:
+        UsageError: If a choice is wrong.
+        StoreError: If it cannot be reached.
+    """
+    with TemporaryDirectory() as folder:
+        place = MilvusPlace(
+            uri=opened_uri(LITE_NAME, Path(folder)),
+            collection=f"angler_scratch_{token_hex(8)}",
+            knowledge_base="scratch",
+        )
+        store = MilvusStore(place, dim, index_type=index_type, create=True)
+        try:
+            yield store
+        finally:
+            store.destroy()
+            if place.is_lite:
+                release_lite(Path(place.uri))
 
 
 class _Found:

@@ -458,3 +458,27 @@ def test_a_build_killed_in_the_middle_goes_on(tmp_path, word_encoder, point, tim
     assert world.agrees()
     assert world.problems() == []
     release_lite(tmp_path / "own.db")
+
+
+# Measuring
+
+
+def test_a_judged_set_is_searched_in_milvus_as_in_the_exact_store(word_encoder, monkeypatch):
+    from data import BeirDataset
+    from data.beir import BeirDocument
+    from indexing.evaluation import evaluate_dataset
+
+    monkeypatch.delenv("ANGLER_MILVUS_URI", raising=False)
+    corpus = {id_: BeirDocument(title="", text=text) for id_, text in TEXTS.items()}
+    dataset = BeirDataset(
+        name="fruit",
+        split="test",
+        corpus=corpus,
+        queries={"q1": "plum cherry", "q2": "fig"},
+        qrels={"q1": {"d2": 1}, "q2": {"d7": 1, "d8": 2}},
+    )
+
+    got = evaluate_dataset(dataset, word_encoder, store="milvus", index_type="flat")
+
+    want = evaluate_dataset(dataset, word_encoder, store="exact")
+    assert got.as_dict() == want.as_dict()
