@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args, get_type_hints
 
 from indexing.errors import UsageError
+from indexing.stores.milvus_options import is_lite
 
 if TYPE_CHECKING:
     from indexing.terms import Terms
@@ -92,6 +93,8 @@ def write_config(index: Path, config: BuildConfig, terms: "Terms") -> None:
         "overlap_tokens": terms.splitter.overlap_tokens,
     }
     effective |= {key: terms.store_options.get(key) for key in ("uri", "consistency")}
+    if effective["uri"] is not None and is_lite(effective["uri"]):
+        effective["uri"] = str(index.absolute() / effective["uri"])
     lines = [
         # JSON's strings, numbers and booleans are also TOML's.
         f"{key.replace('_', '-')} = {json.dumps(value, ensure_ascii=False)}\n"

@@ -18,7 +18,7 @@ from indexing.splitting import (
     SplitterConfig,
     check_foreign,
 )
-from indexing.stores.factory import is_shared
+from indexing.stores.factory import canonical_type, is_shared
 from indexing.stores.milvus_options import stored_uri
 
 if TYPE_CHECKING:
@@ -66,10 +66,12 @@ def agree(
             encoder=spec,
             splitter=_splitter(spec, config, foreign),
             store=config.store or "faiss",
-            index_type=_chosen_type(config) or default_type(config.store),
+            index_type=_chosen_type(config, config.store or "") or default_type(config.store),
             store_options=new_options(config, index),
         )
     check_same_encoder(index, built.encoder, spec)
+    if not is_shared(built.store):
+        new_options(replace(config, store=built.store), index)  # refuses what is of others only
     _check_unchanged(index, built, config)
     if foreign is not None:
         check_foreign(built.splitter, foreign)
@@ -130,19 +132,23 @@ def default_type(store: str | None) -> str:
     return "auto" if is_shared(store or "") else "flat"
 
 
-def _chosen_type(config: BuildConfig) -> str | None:
-    return None if config.index_type == "auto" else config.index_type
+def _chosen_type(config: BuildConfig, store: str) -> str | None:
+    if config.index_type in {None, "auto"}:
+        return None
+    return canonical_type(store, config.index_type or "")
 
 
 def _check_unchanged(index: Path, built: Manifest, config: BuildConfig) -> None:
     pairs = {
         "--store": (config.store, built.store),
-        "--index-type": (_chosen_type(config), built.index_type),
+        "--index-type": (_chosen_type(config, built.store), built.index_type),
         "--chunk-tokens": (config.chunk_tokens, built.splitter.chunk_tokens),
         "--overlap-tokens": (config.overlap_tokens, built.splitter.overlap_tokens),
-        "--consistency": (config.consistency, built.store_options.get("consistency")),
-        "--uri": (config.uri and stored_uri(config.uri, index), built.store_options.get("uri")),
     }
+    if is_shared(built.store):
+        options = built.store_options
+        pairs["--consistency"] = (config.consistency, options["consistency"])
+        pairs["--uri"] = (config.uri and stored_uri(config.uri, index), options["uri"])
     for option, (wanted, fixed) in pairs.items():
         if wanted is not None and wanted != fixed:
             raise UsageError(

@@ -33,6 +33,19 @@ def is_shared(kind: str) -> bool:
     return kind in _SHARED
 
 
+def canonical_type(kind: str, index_type: str) -> str:
+    """An index type in the one way to write it.
+
+    Raises:
+        UsageError: If a shared store has no such type; of others, that is found out later.
+    """
+    if not is_shared(kind):
+        return index_type
+    from indexing.stores.milvus_types import MilvusType
+
+    return str(MilvusType.parse(index_type))
+
+
 def open_milvus(
     options: Mapping[str, str],
     fingerprint: str,

@@ -589,7 +589,7 @@ def _told(place: MilvusPlace, what: str, error: Exception) -> StoreError:
     """An error of Milvus as one sentence."""
     text = str(getattr(error, "message", "") or error)
     lowered = text.lower()
-    if "auth" in lowered or "credential" in lowered:
+    if re.search("unauthenticated|authenticat|authoriz|credential|permission", lowered):
         return StoreError(
             f"{_capital(place.shown)} does not accept the token. Give a valid one as "
             "ANGLER_MILVUS_TOKEN=user:password."

@@ -13,7 +13,7 @@ import pytest
 
 from indexing import build_index, open_index
 from indexing.backup import backup_index, restore_index
-from indexing.config import BuildConfig
+from indexing.config import BuildConfig, read_config
 from indexing.errors import BuildFailedError, StoreError, UsageError
 from indexing.examining import Level, examine
 from indexing.generation import current_folder, open_current
@@ -335,6 +335,43 @@ def test_another_address_than_the_index_has_is_told(tmp_path, word_encoder, lite
 
     with pytest.raises(UsageError, match=f"was built with --uri {lite_uri}, got http://127"):
         world.build(TEXTS)
+
+
+def test_what_took_effect_can_be_given_again(tmp_path, word_encoder):
+    world = World(tmp_path, None, word_encoder)
+    world.build(TEXTS)
+
+    choices = read_config(world.index / "build.toml")
+    lines = [json.dumps({"id": "new", "text": "plum"})]
+    config = BuildConfig(**choices | {"update": "incremental", "encoder": None})
+    build_index(["-"], world.index, config, encoder=word_encoder, lines=lines)
+
+    assert choices["uri"] == str(world.index / "milvus.db")
+    assert choices["index_type"] == "flat"
+    assert world.rows() == len(TEXTS) + 1
+    release_lite(world.index / "milvus.db")
+
+
+def test_an_index_in_a_folder_takes_no_address(tmp_path, word_encoder):
+    lines = ['{"id": "a", "text": "b"}']
+    build_index(["-"], tmp_path, encoder=word_encoder, lines=lines)
+
+    with pytest.raises(UsageError, match="--uri is for --store milvus"):
+        chosen = BuildConfig(uri="http://127.0.0.1:1")
+        build_index(["-"], tmp_path, chosen, encoder=word_encoder, lines=lines)
+
+
+def test_parameters_may_be_written_in_several_ways(tmp_path, word_encoder):
+    world = World(tmp_path, None, word_encoder)
+    lines = ['{"id": "a", "text": "b"}']
+    for text in ("HNSW, M=8", "hnsw,M=8", "auto"):
+        chosen = BuildConfig(store="milvus", index_type=text)
+        build_index(["-"], world.index, chosen, encoder=word_encoder, lines=lines)
+
+    with pytest.raises(UsageError, match="was built with --index-type hnsw,M=8, got hnsw,M=9"):
+        chosen = BuildConfig(store="milvus", index_type="hnsw,M=9")
+        build_index(["-"], world.index, chosen, encoder=word_encoder, lines=lines)
+    release_lite(world.index / "milvus.db")
 
 
 def test_a_server_that_does_not_answer_is_told(tmp_path, word_encoder, monkeypatch):
