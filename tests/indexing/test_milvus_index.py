@@ -356,8 +356,8 @@ def test_an_index_in_a_folder_takes_no_address(tmp_path, word_encoder):
     lines = ['{"id": "a", "text": "b"}']
     build_index(["-"], tmp_path, encoder=word_encoder, lines=lines)
 
+    chosen = BuildConfig(uri="http://127.0.0.1:1")
     with pytest.raises(UsageError, match="--uri is for --store milvus"):
-        chosen = BuildConfig(uri="http://127.0.0.1:1")
         build_index(["-"], tmp_path, chosen, encoder=word_encoder, lines=lines)
 
 
@@ -368,8 +368,8 @@ def test_parameters_may_be_written_in_several_ways(tmp_path, word_encoder):
         chosen = BuildConfig(store="milvus", index_type=text)
         build_index(["-"], world.index, chosen, encoder=word_encoder, lines=lines)
 
+    chosen = BuildConfig(store="milvus", index_type="hnsw,M=9")
     with pytest.raises(UsageError, match="was built with --index-type hnsw,M=8, got hnsw,M=9"):
-        chosen = BuildConfig(store="milvus", index_type="hnsw,M=9")
         build_index(["-"], world.index, chosen, encoder=word_encoder, lines=lines)
     release_lite(world.index / "milvus.db")
 
