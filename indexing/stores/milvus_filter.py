@@ -52,17 +52,17 @@ def facts_field(
     if page is not None:
         extra.append(Fact("page", NUMBER, page, False))
     for fact in (*facts, *extra):
-        value = _stored(fact)
+        value = _kept(fact.value)
         if value is None:
             is_whole = False
             continue
         listed.setdefault((fact.kind, fact.field), []).append(value)
         where = "LISTED" if fact.is_listed else "SINGLE"
         listed_key = _key(fact.kind, fact.field) + where
-        found.setdefault(listed_key, []).append(value)
+        found.setdefault(listed_key, []).append(_member(value))
     for (kind, field), values in listed.items():
-        key = _key(kind, field)
-        found |= {key: values, key + "MIN": min(values), key + "MAX": max(values)}
+        key, members = _key(kind, field), list(map(_member, values))
+        found |= {key: members, key + "MIN": min(values), key + "MAX": max(values)}
     return found, is_whole
 
 
@@ -134,12 +134,13 @@ def _test(tree: Comparison | Among | Holds, *, negated: bool) -> str | None:
 
 
 def _comparison(field: str, operator: str, value: Value) -> str | None:
-    kind, literal = _literal(value)
-    if literal is None:
+    kind, plain = _plain(value)
+    if plain is None:
         return None
     key = _key(kind, field)
     if operator == "==":
-        return f'json_contains({FACTS}["{key}"], {literal})'
+        return f'json_contains({FACTS}["{key}"], {escaped(_member(plain))})'
+    literal = escaped(plain) if isinstance(plain, str) else repr(plain)
     # One of the values is less, if the least of them is.
     edge = f'{FACTS}["{key}{"MIN" if operator.startswith("<") else "MAX"}"]'
     # In brackets of its own: server 2.3 reads `exists a and b` as `exists (a and b)`. Without it,
@@ -148,35 +149,37 @@ def _comparison(field: str, operator: str, value: Value) -> str | None:
 
 
 def _holds(tree: Holds, *, negated: bool) -> str | None:
-    kind, literal = _literal(tree.value)
-    if literal is None:
+    kind, plain = _plain(tree.value)
+    if plain is None:
         return None
     key = _key(kind, tree.field)
-    among = f'json_contains({FACTS}["{key}LISTED"], {literal})'
+    among = f'json_contains({FACTS}["{key}LISTED"], {escaped(_member(plain))})'
     if kind != TEXT or tree.field in LISTS:
         return among
     # A text that contains another: older servers cannot look inside, so all such rows pass.
     return None if negated else f'{among} or (exists {FACTS}["{key}SINGLE"])'
 
 
-def _literal(value: Value) -> tuple[str, str | None]:
-    """The kind of a value and its literal, None where Milvus has none."""
+def _plain(value: Value) -> tuple[str, str | float | None]:
+    """The kind of a value, and the value as a row keeps it, None if no row can."""
     if isinstance(value, bool):
-        return BOOL, repr(float(value))
+        return BOOL, float(value)
     if isinstance(value, date):
-        return DAY, escaped(value.isoformat())
+        return DAY, value.isoformat()
+    kind = TEXT if isinstance(value, str) else NUMBER
+    return kind, _kept(value)
+
+
+def _kept(value: str | float) -> str | float | None:
     if isinstance(value, str):
-        return TEXT, escaped(value) if len(value) <= LONGEST_TEXT else None
-    return NUMBER, repr(float(value)) if abs(value) <= _MOST_INT else None
+        return value if len(value) <= LONGEST_TEXT and escaped(value) is not None else None
+    is_kept = math.isfinite(value) and abs(value) <= _MOST_INT
+    return float(value) + 0.0 if is_kept else None  # which makes -0.0 plain
 
 
-def _stored(fact: Fact) -> str | float | None:
-    """A fact's value as a row keeps it, None if it cannot be kept."""
-    if isinstance(fact.value, str):
-        is_kept = len(fact.value) <= LONGEST_TEXT and not _UNESCAPABLE.search(fact.value)
-        return fact.value if is_kept else None
-    is_kept = math.isfinite(fact.value) and abs(fact.value) <= _MOST_INT
-    return float(fact.value) if is_kept else None
+def _member(value: str | float) -> str:
+    """A value in a list, as a text: Milvus Lite finds no negative number in one."""
+    return value if isinstance(value, str) else repr(value)
 
 
 def _key(kind: str, field: str) -> str:

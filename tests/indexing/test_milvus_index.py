@@ -30,6 +30,18 @@ WORDS += ["date", "olive", "kiwi", "mango"]
 TEXTS = {f"d{n}": f"{a} {b} 水果{n}" for n, (a, b) in enumerate(pairwise(WORDS))}
 
 
+def lines_of(texts):
+    """One JSON line for each document, with its number as metadata."""
+    return [
+        json.dumps({"id": id_, "text": text, "metadata": {"n": number(id_)}}, ensure_ascii=False)
+        for id_, text in texts.items()
+    ]
+
+
+def number(id_):
+    return int(id_[1:]) if id_[1:].isdigit() else 99
+
+
 class World:
     """The same documents in an index with Milvus and in one with the exact store."""
 
@@ -39,10 +51,7 @@ class World:
         self.config = BuildConfig(store="milvus", uri=uri, index_type="flat")
 
     def build(self, texts, index=None, **changes):
-        lines = [
-            json.dumps({"id": id_, "text": text, "metadata": {"n": n}}, ensure_ascii=False)
-            for n, (id_, text) in enumerate(texts.items())
-        ]
+        lines = lines_of(texts)
         chosen = BuildConfig(store="milvus", uri=self.uri, index_type="flat", **changes)
         build_index(
             ["-"],
@@ -140,11 +149,9 @@ def test_rolling_back_brings_the_earlier_rows_to_light(world):
     roll_back(world.index, None)
 
     shutil.rmtree(world.exact)
-    lines = [
-        json.dumps({"id": i, "text": t, "metadata": {"n": n}})
-        for n, (i, t) in enumerate(TEXTS.items())
-    ]
-    build_index(["-"], world.exact, BuildConfig(store="exact"), encoder=world.encoder, lines=lines)
+    build_index(
+        ["-"], world.exact, BuildConfig(store="exact"), encoder=world.encoder, lines=lines_of(TEXTS)
+    )
     assert world.agrees()
     world.build(without("d9"))
     assert world.agrees()
