@@ -33,7 +33,8 @@ test: $(VENV)/.ready-dev
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
-	$(BIN)/python -m pytest
+	# One process for each core, and one thread in each.
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n logical --dist loadfile
 
 test-engines: $(VENV)/.ready-dev $(ENGINES)/milvus/.ready
 	$(BIN)/python -m pytest -m engines tests/indexing

@@ -22,14 +22,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.machine import describe_machine
+from benchmarks.machine import judged_sets, write_result
 from benchmarks.matmul import gflops_of_bert, matmul_gflops
 from benchmarks.shapes import SHAPES, save_shape
 from data import load_beir
 from encoder import describe_encoder, load_encoder
 
 ROOT = Path(__file__).parent.parent
-RESULT = ROOT / "benchmarks" / "results" / "encode.md"
 PEERS = ROOT / ".peers" / "bin" / "python"
 BASELINE = "sentence-transformers"
 DEFAULT = "all-MiniLM-L6-v2"
@@ -66,9 +65,7 @@ def main() -> None:
         print(parts[-1], flush=True)
     if arguments.write:
         command = " ".join(["python -m benchmarks.encode", *sys.argv[1:]])
-        facts = "\n".join(f"- {name}: {value}" for name, value in describe_machine().items())
-        content = f"# Encoding on the CPU\n\n`{command}`\n\n{facts}\n\n" + "\n\n".join(parts)
-        RESULT.write_text(content + "\n", "utf-8")
+        write_result(arguments.out, "Encoding on the CPU", command, "\n\n".join(parts))
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -79,21 +76,20 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--models", default=DEFAULT, help=f"some of {known}; with commas")
     parser.add_argument("--peers", action="store_true", help="other libraries, after `make peers`")
     parser.add_argument("--no-int8", action="store_true", help="leave our 8 bits out")
-    parser.add_argument("--write", action="store_true", help=f"write {RESULT.name}")
+    parser.add_argument("--write", action="store_true", help="write benchmarks/results/OUT")
+    parser.add_argument("--out", metavar="OUT", default="encode.md", help="default: encode.md")
     return parser
 
 
 def mixed_texts(count: int) -> list[str]:
     """As many abstracts, paragraphs and questions, in turn."""
-    folder = Path(os.environ.get("ANGLER_DATA", ROOT.parent / "shared" / "data"))
-    if not folder.is_dir():
-        sys.exit(f"No judged sets in {folder}: set ANGLER_DATA to the folder that holds them.")
+    folder = judged_sets()
     abstracts = load_beir(folder / "scifact").corpus.values()
     squad = load_beir(folder / "squad11_dev", "test")
     kinds = (
         [f"{document.title} {document.text}" for document in abstracts],
-        [document.text for document in list(squad.corpus.values())[::7]],
-        list(squad.queries.values())[::31],
+        [document.text for document in list(squad.corpus.values())[::2]],
+        list(squad.queries.values())[::5],
     )
     return [text for three in zip(*kinds, strict=False) for text in three][:count]
 
@@ -221,7 +217,10 @@ def _table(systems: list[System], lengths: list[int], path: Path, limits: dict[s
 
 
 def _precision(name: str) -> str:
-    return "bf16" if "bfloat16" in name else "i8" if "int8" in name else "f32"
+    if "int8" in name:
+        return "i8"
+    # OpenVINO computes in bfloat16 where the processor can, unless told otherwise.
+    return "f32" if "float32" in name or "openvino" not in name.lower() else "bf16"
 
 
 def _unit(rows: Vectors) -> Vectors:

@@ -7,13 +7,12 @@
 
 import argparse
 import json
-import os
 import sys
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks.machine import describe_machine
+from benchmarks.machine import describe_machine, judged_sets
 from indexing import build_index, open_index
 from indexing.config import BuildConfig
 from indexing.hits import Hit
@@ -45,8 +44,7 @@ def main() -> None:
     parser.add_argument("--fresh", action="store_true", help="read the filings again")
     parser.add_argument("--write", action="store_true", help=f"write {RESULT.relative_to(ROOT)}")
     arguments = parser.parse_args()
-    folder = Path(os.environ.get("ANGLER_DATA", ROOT.parent / "shared" / "data"))
-    folder /= "financebench_pdf"
+    folder = judged_sets() / "financebench_pdf"
     if not folder.is_dir():
         sys.exit(f"No filings in {folder}: set ANGLER_DATA to the folder that holds the data.")
     index = _index(folder / "pdfs", arguments.chunk_tokens, fresh=arguments.fresh)

@@ -44,10 +44,15 @@ def _version(name: str) -> str:
         return "not installed"
 
 
-def judged_sets() -> Path:
-    """The folder with the judged sets: ANGLER_DATA, or ../shared/data beside the project."""
+def data_folder() -> Path:
+    """Where the real data should be: ANGLER_DATA, or ../shared/data beside the project."""
     root = Path(__file__).parent.parent
-    folder = Path(os.environ.get("ANGLER_DATA", root.parent / "shared" / "data"))
+    return Path(os.environ.get("ANGLER_DATA", root.parent / "shared" / "data"))
+
+
+def judged_sets() -> Path:
+    """The folder with the judged sets; ends the program where there is none."""
+    folder = data_folder()
     if not folder.is_dir():
         sys.exit(f"No judged sets in {folder}: set ANGLER_DATA to the folder that holds them.")
     return folder

@@ -5,7 +5,6 @@ the environment variable ANGLER_DATA (default ../shared/data). Linux only: it re
 """
 
 import argparse
-import os
 import sys
 import time
 from collections.abc import Iterator
@@ -13,12 +12,11 @@ from itertools import count, islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from benchmarks.machine import describe_machine
+from benchmarks.machine import judged_sets, write_result
 from data import load_beir
 from encoder import Encoder, load_encoder
 
-ROOT = Path(__file__).parent.parent
-RESULT = ROOT / "benchmarks" / "results" / "memory.md"
+RESULT = "memory.md"
 LIMIT_MIB = 300
 LENGTHS = (40, 1200, 150, 400, 80, 700, 250)
 """Characters of the texts, in turn."""
@@ -29,17 +27,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.memory", description=__doc__)
     parser.add_argument("--texts", type=int, default=200_000, help="default: 200000")
     parser.add_argument("--model", metavar="MODEL", help="default: the embedded one")
-    parser.add_argument("--write", action="store_true", help=f"write {RESULT.name}")
+    parser.add_argument("--write", action="store_true", help=f"write {RESULT}")
     arguments = parser.parse_args()
     corpus = _corpus()
     encoder = load_encoder(arguments.model)
     text, grown = _measure(encoder, corpus, arguments.texts)
     print(text)
     if arguments.write:
-        head = "\n".join(f"- {name}: {value}" for name, value in describe_machine().items())
         command = f"python -m benchmarks.memory --write --texts {arguments.texts}"
-        body = f"# Memory while encoding from an iterator\n\n`{command}`\n\n{head}\n\n{text}\n"
-        RESULT.write_text(body, "utf-8")
+        write_result(RESULT, "Memory while encoding from an iterator", command, text)
     if grown > LIMIT_MIB:
         sys.exit(f"{grown:.0f} MiB above the loaded model; the limit is {LIMIT_MIB}.")
 
@@ -74,10 +70,7 @@ def _measure(encoder: Encoder, corpus: list[str], texts: int) -> tuple[str, floa
 
 
 def _corpus() -> list[str]:
-    folder = Path(os.environ.get("ANGLER_DATA", ROOT.parent / "shared" / "data"))
-    if not folder.is_dir():
-        sys.exit(f"No judged sets in {folder}: set ANGLER_DATA to the folder that holds them.")
-    return [document.text for document in load_beir(folder / "scifact").corpus.values()]
+    return [document.text for document in load_beir(judged_sets() / "scifact").corpus.values()]
 
 
 def _texts(corpus: list[str], texts: int) -> Iterator[str]:

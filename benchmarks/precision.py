@@ -5,18 +5,15 @@ found by the environment variable ANGLER_DATA (default ../shared/data).
 """
 
 import argparse
-import os
 import sys
-from pathlib import Path
 
-from benchmarks.machine import describe_machine
+from benchmarks.machine import judged_sets, write_result
 from data import load_beir
 from encoder import load_encoder
 from indexing.evaluation import score_rankings
 from indexing.judged import DatasetRankings
 
-ROOT = Path(__file__).parent.parent
-RESULT = ROOT / "benchmarks" / "results" / "precision.md"
+RESULT = "precision.md"
 SETS = (("scifact", "test"), ("squad11_dev", "test"))
 DTYPES = ("float32", "auto", "int8")
 
@@ -24,11 +21,9 @@ DTYPES = ("float32", "auto", "int8")
 def main() -> None:
     """Measure, print, and write what was measured."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.precision", description=__doc__)
-    parser.add_argument("--write", action="store_true", help=f"write {RESULT.name}")
+    parser.add_argument("--write", action="store_true", help=f"write {RESULT}")
     arguments = parser.parse_args()
-    folder = Path(os.environ.get("ANGLER_DATA", ROOT.parent / "shared" / "data"))
-    if not folder.is_dir():
-        sys.exit(f"No judged sets in {folder}: set ANGLER_DATA to the folder that holds them.")
+    folder = judged_sets()
     heads = ["engine", *(name for name, _ in SETS)]
     lines = [f"| {' | '.join(heads)} |", "|" + "---|" * len(heads)]
     exact: dict[str, float] = {}
@@ -45,13 +40,9 @@ def main() -> None:
     text = "\n".join(lines)
     print(text)
     if arguments.write:
-        facts = "\n".join(f"- {name}: {value}" for name, value in describe_machine().items())
-        RESULT.write_text(
-            "# What fewer bits cost the search\n\n"
-            "`python -m benchmarks.precision --write`: nDCG@10 "
-            f"of the embedded default encoder, dense\n\n{facts}\n\n{text}\n",
-            "utf-8",
-        )
+        head = "nDCG@10 of the embedded default encoder, dense, on the CPU."
+        command = "python -m benchmarks.precision --write"
+        write_result(RESULT, "What fewer bits cost the search", command, f"{head}\n\n{text}")
 
 
 if __name__ == "__main__":

@@ -5,14 +5,13 @@ The judged sets are found by the environment variable ANGLER_DATA (default ../sh
 
 import argparse
 import json
-import os
 import sys
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
-from benchmarks.machine import describe_machine
+from benchmarks.machine import describe_machine, judged_sets, write_result
 from data import load_beir, load_golden
 from encoder import load_encoder
 from indexing import build_index, open_index
@@ -67,9 +66,7 @@ def main() -> None:
 
 
 def _sets(encoder: "Encoder") -> list[dict[str, Any]]:
-    folder = Path(os.environ.get("ANGLER_DATA", ROOT.parent / "shared" / "data"))
-    if not folder.is_dir():
-        sys.exit(f"No judged sets in {folder}: set ANGLER_DATA to the folder that holds them.")
+    folder = judged_sets()
     rows = []
     for figure in FIGURES:
         dataset = load_beir(folder / figure.dataset, figure.split)
@@ -131,12 +128,13 @@ def _table(sets: list[dict[str, Any]], golden: list[dict[str, Any]]) -> str:
 def _write(
     text: str, sets: list[dict[str, Any]], golden: list[dict[str, Any]], engine: str
 ) -> None:
-    machine = describe_machine() | {"encoder runs on": engine}
-    head = "\n".join(f"- {name}: {value}" for name, value in machine.items())
-    RESULTS.mkdir(exist_ok=True)
-    body = f"# Retrieval quality\n\n`python -m benchmarks.quality --write`\n\n{head}\n\n{text}\n"
-    (RESULTS / "quality.md").write_text(body, "utf-8")
-    measured = {"machine": machine, "sets": sets, "golden": golden}
+    command = "python -m benchmarks.quality --write"
+    write_result("quality.md", "Retrieval quality", command, text, encoder_runs_on=engine)
+    measured = {
+        "machine": describe_machine() | {"encoder runs on": engine},
+        "sets": sets,
+        "golden": golden,
+    }
     (RESULTS / "quality.json").write_text(json.dumps(measured, indent=1) + "\n", "utf-8")
 
 

@@ -6,7 +6,6 @@ The files and what their manifest demands are found by the environment variable 
 
 import argparse
 import json
-import os
 import re
 import sys
 import time
@@ -15,7 +14,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks.machine import describe_machine
+from benchmarks.machine import data_folder, describe_machine
 from data import Document, UnreadableDocumentError
 from indexing.sources import scan_sources
 
@@ -57,7 +56,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.reading", description=__doc__)
     parser.add_argument("--write", action="store_true", help=f"write {RESULT.relative_to(ROOT)}")
     arguments = parser.parse_args()
-    folder = data_folder()
+    folder = real_files()
     if folder is None:
         sys.exit("No files to read: set ANGLER_DATA to the folder that holds the data.")
     outcomes = list(read_all(folder))
@@ -68,9 +67,9 @@ def main() -> None:
     sys.exit(any(not outcome.is_right for outcome in outcomes))
 
 
-def data_folder() -> Path | None:
+def real_files() -> Path | None:
     """The folder of files and their manifest; None where it is absent."""
-    folder = Path(os.environ.get("ANGLER_DATA", ROOT.parent / "shared" / "data")) / "files"
+    folder = data_folder() / "files"
     return folder if (folder / "manifest.jsonl").is_file() else None
 
 

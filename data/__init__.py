@@ -1,4 +1,4 @@
-"""What comes in: documents, judged queries and the metrics; knows no encoder, index or screen."""
+"""Documents, training pairs, judged queries and metrics; knows no encoder, index or screen."""
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
@@ -19,6 +19,14 @@ if TYPE_CHECKING:
         ndcg_at_k,
         recall_at_k,
     )
+    from data.pair_reading import (
+        BadPairError,
+        PairOptions,
+        ReadingReport,
+        load_pairs,
+        read_pairs,
+    )
+    from data.pairs import Pair, PairRecord, ScoredPair, Triplet
     from data.records import Chunk, Document
 
 __all__ = [
@@ -37,6 +45,15 @@ __all__ = [
     "load_beir",
     "GoldenQuestion",
     "load_golden",
+    "Pair",
+    "Triplet",
+    "ScoredPair",
+    "PairRecord",
+    "PairOptions",
+    "ReadingReport",
+    "BadPairError",
+    "read_pairs",
+    "load_pairs",
     "evaluate_run",
     "ndcg_at_k",
     "mrr_at_k",
@@ -62,6 +79,15 @@ _MODULE_OF = {
     "load_beir": "beir",
     "GoldenQuestion": "golden",
     "load_golden": "golden",
+    "Pair": "pairs",
+    "Triplet": "pairs",
+    "ScoredPair": "pairs",
+    "PairRecord": "pairs",
+    "PairOptions": "pair_reading",
+    "ReadingReport": "pair_reading",
+    "BadPairError": "pair_reading",
+    "read_pairs": "pair_reading",
+    "load_pairs": "pair_reading",
     "evaluate_run": "metrics",
     "ndcg_at_k": "metrics",
     "mrr_at_k": "metrics",

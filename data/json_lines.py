@@ -44,21 +44,29 @@ def text_value(number: int, given: Mapping[str, Any], key: str) -> str:
     return value
 
 
+def parse_json(text: str) -> Any:  # noqa: ANN401 - whatever JSON holds
+    """Parse JSON; lone surrogates become U+FFFD, at any depth: no file or database can hold them.
+
+    Raises:
+        ValueError: If it is no JSON or nested too deeply.
+    """
+    try:
+        parsed = json.loads(text)
+    except RecursionError as error:
+        raise ValueError(str(error)) from error
+    if not _MAYBE_HALF_PAIR.search(text):
+        return parsed
+    return json.loads(_HALF_PAIR.sub("\ufffd", json.dumps(parsed, ensure_ascii=False)))
+
+
 def _parse_object(number: int, line: str) -> dict[str, Any]:
     try:
-        parsed = json.loads(line)
-    except (ValueError, RecursionError) as error:
+        parsed = parse_json(line)
+    except ValueError as error:
         raise ValueError(f"Line {number} is not JSON ({error}); give one object a line.") from error
     if not isinstance(parsed, dict):
         raise ValueError(
             f"Line {number} must be a JSON object, got {type(parsed).__name__}; "
             "give one object a line."
         )
-    return _without_half_pairs(parsed) if _MAYBE_HALF_PAIR.search(line) else parsed
-
-
-def _without_half_pairs(parsed: dict[str, Any]) -> dict[str, Any]:
-    """Replace lone surrogates by U+FFFD, at any depth: no file or database can hold them."""
-    spelt_out = json.dumps(parsed, ensure_ascii=False)
-    replaced: dict[str, Any] = json.loads(_HALF_PAIR.sub("\ufffd", spelt_out))
-    return replaced
+    return parsed

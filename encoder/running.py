@@ -24,6 +24,11 @@ T = TypeVar("T")
 _OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "not enough memory")
 """The words of CUDA's and MPS's allocators, of torch's on the CPU, and of that on Windows."""
 
+_LAST_ROUNDS = 4
+"""Into how many batches for each worker the last ones are cut."""
+_LEAST_WORTH_A_BATCH = 256
+"""Tokens below which a batch costs more than it saves by running beside another."""
+
 
 class Backend(Protocol):
     """An engine that runs a model."""
@@ -146,12 +151,22 @@ class Runner:
         waiting: list[Item] = []
         for part in parts:
             waiting += part
-            *full, rest = plan_batches(_lengths(waiting), self.backend.token_budget)
-            yield from ([waiting[i] for i in batch] for batch in full)
-            # The last batch may have room for what the next part brings.
-            waiting = [waiting[i] for i in rest]
-        if waiting:
-            yield waiting
+            planned = plan_batches(_lengths(waiting), self.backend.token_budget)
+            # The last batch may have room for what the next part brings; where several run at a
+            # time, the last ones are cut anew at the end.
+            held = max(0, len(planned) - (1 if self._workers == 1 else 2 * self._workers))
+            yield from ([waiting[i] for i in batch] for batch in planned[:held])
+            waiting = [waiting[i] for batch in planned[held:] for i in batch]
+        lengths = _lengths(waiting)
+        for batch in plan_batches(lengths, self._last_budget(sum(lengths))):
+            yield [waiting[i] for i in batch]
+
+    def _last_budget(self, tokens: int) -> int:
+        """Most tokens of a batch among the last ones: small, so that the workers end together."""
+        if self._workers == 1:
+            return self.backend.token_budget
+        share = -(-tokens // (_LAST_ROUNDS * self._workers))
+        return min(self.backend.token_budget, max(share, _LEAST_WORTH_A_BATCH))
 
     def _embed(self, batch: list[Item]) -> Rows:
         return np.asarray(self._within_memory(_run(self.backend), batch))

@@ -2,16 +2,16 @@
 
 import pytest
 
-from benchmarks.reading import data_folder, read_all
+from benchmarks.reading import read_all, real_files
 
 NEEDED = pytest.mark.skipif(
-    data_folder() is None, reason="set ANGLER_DATA to the folder that holds files/manifest.jsonl"
+    real_files() is None, reason="set ANGLER_DATA to the folder that holds files/manifest.jsonl"
 )
 
 
 @NEEDED
 def test_every_well_formed_file_is_read_with_its_passages_and_the_others_refused_with_a_reason():
-    outcomes = list(read_all(data_folder(), ["text", "password", "empty", "reject", "damaged"]))
+    outcomes = list(read_all(real_files(), ["text", "password", "empty", "reject", "damaged"]))
 
     assert len(outcomes) > 50
     assert [(one.name, one.reason, one.missing) for one in outcomes if not one.is_right] == []

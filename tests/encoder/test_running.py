@@ -12,7 +12,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from encoder import Encoder, EncodeReport, load_encoder
+from encoder.running import Item, Runner
 from encoder.texts import PART_TEXTS
+from encoder.tokenizer import Tokens
 
 QUICK = settings(
     deadline=None,
@@ -125,6 +127,27 @@ def test_batches_that_run_at_a_time_keep_their_rows(watched, small_encoder, text
     got = encoder.encode_documents(many)
 
     assert_close(got, small_encoder("bert-mean").encode_documents(many))
+
+
+@pytest.mark.parametrize(
+    ("lengths", "batches"),
+    [
+        ([100, 100], [2]),  # too little to share
+        ([100] * 8, [2, 2, 2, 2]),
+        ([200] * 2, [1, 1]),
+        ([100] * 48, [10] + [4] * 9 + [2]),  # whole ones first, then the last rounds
+    ],
+)
+def test_workers_end_together_since_the_last_batches_are_small(watched, lengths, batches):
+    _, engine = watched()
+    engine.workers, engine.token_budget = 2, 1000
+    items = [Item([n], Tokens([7] * length, 0)) for n, length in enumerate(lengths)]
+
+    got = [len(batch) for batch in Runner(engine)._batches([items])]
+
+    assert got == batches
+    engine.workers = 1
+    assert next(len(batch) for batch in Runner(engine)._batches([items])) == min(10, len(items))
 
 
 def test_an_error_among_batches_that_run_at_a_time_ends_the_call(watched):
