@@ -108,6 +108,7 @@ class MilvusStore:
         )
         self._generation = generation
         self._written = place.written
+        self._has_removed = False
         self._client = _connected(place)
         with self._asking("open the collection"):
             found = self._client.has_collection(place.collection, timeout=REQUEST_S)
@@ -202,14 +203,14 @@ class MilvusStore:
             ]
             with self._asking("delete rows"):
                 self._client.delete(self.place.collection, ids=keys, timeout=REQUEST_S)
-                self._note_written()
+            self._has_removed = True
 
     def remove_since(self, generation: int) -> None:
         """Remove the rows of this generation and all later ones: a build that did not end."""
         rows = f'knowledge_base == "{self.place.knowledge_base}" and added >= {generation}'
         with self._asking("delete rows"):
             self._client.delete(self.place.collection, filter=rows, timeout=REQUEST_S)
-            self._note_written()
+        self._has_removed = True
 
     def _note_written(self) -> None:
         # Milvus Lite keeps no time, and needs none: what is written is seen.
@@ -353,6 +354,9 @@ class MilvusStore:
 
     def _consistency(self) -> dict[str, Any]:
         level = _LEVELS.get(self.place.consistency)
+        if level is None and self._has_removed:
+            # The time that the server gives for a deletion comes before the deletion is seen.
+            level = "Strong"
         if level is not None:
             return {"consistency_level": level}
         # The view of the last write that counts: it never waits for time to pass, as Strong does.
@@ -405,7 +409,12 @@ class MilvusStore:
         is_new = not self._client.has_collection(name, timeout=REQUEST_S)
         if is_new:
             self._client.create_collection(
-                name, schema=self._schema(), num_partitions=_PARTITIONS, timeout=REQUEST_S
+                name,
+                schema=self._schema(),
+                num_partitions=_PARTITIONS,
+                # Iterators take no other level than the collection's; searches name their own.
+                consistency_level="Strong",
+                timeout=REQUEST_S,
             )
         try:
             self._client.create_index(name, index, timeout=REQUEST_S)

@@ -56,7 +56,7 @@ class World:
         build_index(
             ["-"],
             self.exact,
-            BuildConfig(store="exact", **changes),
+            BuildConfig(store="exact"),
             encoder=self.encoder,
             lines=lines,
         )

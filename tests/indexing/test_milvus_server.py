@@ -57,7 +57,8 @@ def test_every_index_type_of_a_server_finds_what_it_should(milvus_server, index_
     exact.add(np.arange(2_000), rows)
     want = exact.search(queries, 10)
     recall = np.mean([len(set(a) & set(b)) / 10 for a, b in zip(got.ids, want.ids, strict=True)])
-    assert recall >= (1.0 if store.capabilities.exact else 0.5 if name == "ivf_pq" else 0.9), recall
+    least = {"ivf_pq": 0.5, "scann": 0.7}.get(name, 0.9)
+    assert recall >= (1.0 if store.capabilities.exact else least), recall
     if store.capabilities.exact:
         np.testing.assert_allclose(got.scores, want.scores, atol=1e-5)
 
@@ -73,7 +74,7 @@ def test_an_index_type_that_the_server_lacks_is_told_and_nothing_is_left(milvus_
 
 def wait_for_index(store):
     """Until no row waits for its index, so that the index answers and not a scan."""
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 20
     while time.monotonic() < deadline:
         name = store._client.describe_collection(store.place.collection)["collection_name"]
         if store._client.describe_index(name, "embedding")["pending_index_rows"] == 0:
