@@ -10,6 +10,7 @@ import subprocess
 import sys
 import weakref
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from queue import SimpleQueue
 from threading import Lock
@@ -205,4 +206,5 @@ def _end(processes: Sequence["subprocess.Popen[bytes]"]) -> None:
             process.wait()
         for pipe in (process.stdin, process.stdout):
             if pipe is not None:
-                pipe.close()
+                with suppress(OSError):  # what a dead process never took is written once more
+                    pipe.close()
