@@ -26,6 +26,7 @@ from indexing.fusion import Fusion, FusionMethod
 from indexing.fusion_choice import choose_fusion
 from indexing.hits import Mode
 from indexing.judged import DatasetRankings
+from indexing.reranking import Reranking, load_reranking
 
 if TYPE_CHECKING:
     from encoder import Encoder
@@ -56,21 +57,25 @@ class Row:
     calibrated: Evaluation | None
     """Hybrid with what the set's development or training queries choose, if it has such."""
     fusion: Fusion | None
+    reranked: Evaluation | None
+    """Hybrid with its first documents put in order by a reranker, if one was named."""
 
 
 def main() -> None:
     """Measure, print, and write what was measured."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.search_modes", description=__doc__)
     parser.add_argument("--sets", nargs="+", default=list(SETS), help="default: all")
+    parser.add_argument("--rerank", metavar="M", help="a reranker, for one more column")
     parser.add_argument("--cache", default=f"{gettempdir()}/angler-embeddings", help="a folder")
     parser.add_argument("--write", action="store_true", help="write results/search-modes.*")
     arguments = parser.parse_args()
     folder = judged_sets()
     encoder = load_encoder()
+    reranking = load_reranking(arguments.rerank) if arguments.rerank else None
     rows = []
     for name in arguments.sets:
         print(f"{name} ...", file=sys.stderr)
-        rows.append(_measure(folder / name, encoder, Path(arguments.cache)))
+        rows.append(_measure(folder / name, encoder, Path(arguments.cache), reranking))
     text = _table(rows, folder) + "\n\n" + _summary(rows)
     print(text)
     if arguments.write:
@@ -83,7 +88,7 @@ def main() -> None:
         path.write_text(json.dumps(measured, indent=1, ensure_ascii=False) + "\n", "utf-8")
 
 
-def _measure(folder: Path, encoder: "Encoder", cache: Path) -> Row:
+def _measure(folder: Path, encoder: "Encoder", cache: Path, reranking: Reranking | None) -> Row:
     dataset = load_beir(folder, "dev" if folder.name in ONLY_DEV else "test")
     first = DatasetRankings(dataset, encoder)
     embeddings = _embeddings(cache / encoder.spec.fingerprint[:16] / f"{folder.name}.npy", first)
@@ -101,6 +106,9 @@ def _measure(folder: Path, encoder: "Encoder", cache: Path) -> Row:
         rrf=score_rankings(by_ranks, Mode.HYBRID),
         calibrated=calibrated,
         fusion=fusion,
+        reranked=None
+        if reranking is None
+        else score_rankings(rankings, Mode.HYBRID, reranking=reranking),
     )
 
 
@@ -126,8 +134,8 @@ def _table(rows: list[Row], folder: Path) -> str:
     minilm, bm25 = _references(folder)
     lines = [
         "| set | documents | queries | dense | reference | lexical | reference | hybrid | "
-        "hybrid − better leg | p | calibrated | by ranks |",
-        "|---|" + "---:|" * 11,
+        "hybrid − better leg | p | calibrated | by ranks | hybrid + rerank |",
+        "|---|" + "---:|" * 12,
     ]
     for row in rows:
         name = row.dense.name if row.dense.split == "test" else f"{row.dense.name} (dev)"
@@ -137,7 +145,8 @@ def _table(rows: list[Row], folder: Path) -> str:
             f"| {name} | {row.dense.documents} | {len(row.dense.qrels)} | {_figure(row.dense)} "
             f"| {minilm.get(key, '')} | {_figure(row.lexical)} | {bm25.get(key, '')} "
             f"| {_figure(row.hybrid)} | {found['difference']:+.3f} | {found['p']:.3f} "
-            f"| {_calibrated(row)} | {_mean(row.rrf):.3f} |"
+            f"| {_calibrated(row)} | {_mean(row.rrf):.3f} "
+            f"| {_figure(row.reranked) if row.reranked else 'no reranker named'} |"
         )
     return "\n".join(lines)
 

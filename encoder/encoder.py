@@ -15,7 +15,7 @@ from encoder.model_folder import ModelDescription, describe_encoder
 from encoder.registry import ModelRow, find_row, known_instructions
 from encoder.remote_model import find_remote
 from encoder.report import EncodeReport
-from encoder.running import Backend, Closable, Item, Runner, prepared_ahead
+from encoder.running import Backend, Closable, Item, Runner, TokenBackend, prepared_ahead
 from encoder.spec import EncoderSpec
 from encoder.static_model import find_static
 from encoder.streaming import StreamProgress, resume_embeddings, windows, write_embeddings
@@ -80,6 +80,11 @@ class Encoder:
     def engine(self) -> str:
         """What runs the model, and in which precision: `openvino bfloat16 on cpu`."""
         return self._backend.engine
+
+    @property
+    def weighs_words(self) -> bool:
+        """Whether the model also gives each word of a text a weight, as bge-m3 does."""
+        return self._heads is not None and isinstance(self._backend, TokenBackend)
 
     def close(self) -> None:
         """End the processes of an encoder on several devices; needless for any other."""
@@ -282,9 +287,20 @@ class Encoder:
         return [arrays[position] for position in range(len(bare))]
 
     def encode_heads(
-        self, texts: Sequence[str], *, role: str = "document", task: str | None = None
+        self,
+        texts: Sequence[str],
+        *,
+        role: str = "document",
+        task: str | None = None,
+        with_multi: bool = True,
     ) -> HeadEmbeddings:
         """Embed texts by every head of bge-m3 in one run: dense, weights of words, token vectors.
+
+        Args:
+            texts: As `encode_queries`.
+            role: `query` or `document`.
+            task: One of `spec.tasks`.
+            with_multi: Whether the token vectors are wanted, which take the most room.
 
         Raises:
             TypeError: As `encode_tokens`, or if the model has a dense head only.
@@ -303,9 +319,11 @@ class Encoder:
                 dense[item.positions] = pooled_rows(rows, self.spec)
                 weights = self._heads.lexical(rows, item.tokens.ids)
                 lexical |= dict.fromkeys(item.positions, weights)
-                multi |= dict.fromkeys(item.positions, self._heads.multi(rows))
+                if with_multi:
+                    multi |= dict.fromkeys(item.positions, self._heads.multi(rows))
         places = range(len(bare))
-        return HeadEmbeddings(dense, [lexical[i] for i in places], [multi[i] for i in places])
+        vectors = [multi[i] for i in places] if with_multi else []
+        return HeadEmbeddings(dense, [lexical[i] for i in places], vectors)
 
     def token_spans(self, text: str) -> list[tuple[int, int]]:
         """The place of each of the text's tokens as (start, end), without special tokens."""

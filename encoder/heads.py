@@ -23,7 +23,8 @@ class HeadEmbeddings:
     lexical: list[dict[int, float]]
     """For each text the weight, above 0, of each token id that it holds."""
     multi: list[Rows]
-    """For each text shape (tokens, width), unit rows, without the first special token."""
+    """For each text shape (tokens, width), unit rows, without the first special token; none where
+    they were not asked for."""
 
 
 class TokenHeads:

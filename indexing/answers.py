@@ -1,16 +1,15 @@
 """Answers without a language model: the sentences of the hits that answer best, quoted exactly."""
 
 import math
-import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from indexing.calibration import SHOWN_TO_JUDGE
+from indexing.fusion import trust_in
 from indexing.hits import Hit
-from indexing.sentences import split_sentences
-from indexing.structure import blocks, items
+from indexing.telling import telling_sentences
 from indexing.words import words
 
 if TYPE_CHECKING:
@@ -21,13 +20,13 @@ HITS_READ = 5
 MOST_SENTENCES = 3
 LEAST_SHARE = 0.75
 """A further sentence is quoted if it scores at least this share of the best one."""
-RANK_DISCOUNT = 0.15
-"""How much a sentence counts less for each hit above its own: a chunk that ranks high as a whole is
-better evidence than a sentence that happens to repeat the question's words."""
-_SHORTEST = 12
-_HAN_WEIGHT = 3
-"""A Chinese character says about as much as three letters."""
-_ADJACENT = re.compile(r"[\u2e80-\U0003ffff]")
+COSINE_SHARE = 0.3
+"""What the cosine counts of 1 where the encoder knows the whole query; shared words the rest."""
+HIT_WEIGHT = 0.55
+"""How much a sentence loses by what its hit is behind the best one: a chunk that scores high as a
+whole is better evidence than a sentence that happens to repeat the question's words. Both weights
+are from a logistic regression over the sentences of the judged sets' training and development
+questions."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -53,9 +52,9 @@ class Answer:
     sentences: tuple[ScoredSentence, ...]
     """Quoted exactly, best first; none if the answer is not in these documents."""
     relevance: float | None
-    """Of the best hit; None where the index is not calibrated."""
+    """How likely the first hits answer, 0 to 1; None where the index is not calibrated."""
     threshold: float | None
-    """The relevance that a best hit needs, for the chosen rate of false answers."""
+    """What it must exceed for the chosen rate of false answers."""
 
     @property
     def is_found(self) -> bool:
@@ -67,14 +66,8 @@ class Answer:
         return asdict(self)
 
 
-def falls_short(hits: Sequence[Hit], threshold: float | None) -> bool:
-    """Whether no hit is relevant enough; never where the index is not calibrated."""
-    best = best_relevance(hits)
-    return threshold is not None and best is not None and best <= threshold
-
-
 def best_relevance(hits: Sequence[Hit]) -> float | None:
-    """The highest relevance among the first hits, which decides whether there is an answer."""
+    """The highest relevance among the first hits; None where it is not known."""
     known = [hit.relevance for hit in hits[:SHOWN_TO_JUDGE] if hit.relevance is not None]
     return max(known, default=None)
 
@@ -86,20 +79,20 @@ def score_sentences(
 
     A sentence's score joins the cosine to the query, as far as the encoder knows the query's
     tokens, with the share of the query's words that the sentence holds, rare words counting more;
-    a sentence of a lower hit counts less.
+    a sentence loses by what its hit is behind the best one.
     """
     places = [
-        (hit, start, end)
-        for hit in hits[:hits_read]
-        for start, end in _sentences(hit.text)
-        if _is_telling(hit.text[start:end])
+        (hit, start, end) for hit in hits[:hits_read] for start, end in telling_sentences(hit.text)
     ]
     if not places:
         return []
     texts = [hit.text[start:end] for hit, start, end in places]
-    similar = (encoder.encode_documents(texts) @ encoder.encode_queries([query])[0]).tolist()
+    trust = trust_in(encoder.unknown_share(query))
+    similar = [0.0] * len(texts)
+    if trust:  # else the cosines are noise, and encoding is what takes the time
+        similar = (encoder.encode_documents(texts) @ encoder.encode_queries([query])[0]).tolist()
     shared = _shared_words(query, texts)
-    trust = 1.0 - encoder.unknown_share(query)
+    behind = _behind(hits[:hits_read])
     scored = [
         ScoredSentence(
             hit=hit.rank,
@@ -107,7 +100,7 @@ def score_sentences(
             start=hit.start + start,
             end=hit.start + end,
             text=hit.text[start:end],
-            score=_joined(max(0.0, cosine), share, trust) / (1 + RANK_DISCOUNT * (hit.rank - 1)),
+            score=max(0.0, _joined(max(0.0, cosine), share, trust) - behind[hit.rank]),
         )
         for (hit, start, end), cosine, share in zip(places, similar, shared, strict=True)
     ]
@@ -125,28 +118,21 @@ def answer(sentences: Sequence[ScoredSentence]) -> list[ScoredSentence]:
     return quoted
 
 
-def _sentences(text: str) -> list[tuple[int, int]]:
-    spans = []
-    for block in blocks(text, 0, len(text)):
-        if block.is_code:  # a line torn out of a listing answers nothing
-            continue
-        parts = items(text, block) if block.by_lines else [(block.start, block.end)]
-        for part in parts:
-            for start, end in split_sentences(text, *part):
-                sentence = text[start:end]
-                indent = len(sentence) - len(sentence.lstrip())
-                spans.append((start + indent, start + len(sentence.rstrip())))
-    return spans
-
-
-def _is_telling(sentence: str) -> bool:
-    han = len(_ADJACENT.findall(sentence))
-    is_long = len(sentence) + (_HAN_WEIGHT - 1) * han >= _SHORTEST
-    return is_long and any(map(str.isalnum, sentence))
-
-
 def _joined(cosine: float, share: float, trust: float) -> float:
-    return trust * (cosine + share) / 2 + (1.0 - trust) * share
+    counts = trust * COSINE_SHARE
+    return counts * cosine + (1.0 - counts) * share
+
+
+def _behind(hits: Sequence[Hit]) -> dict[int, float]:
+    """By rank, what the sentences of a hit lose."""
+    first = hits[0].score
+    # BM25 has no upper end, and the stages of a reranked list have scales of their own.
+    scale = first if hits[0].scores.last == hits[0].scores.lexical and first > 0 else 1.0
+    lost, most = {}, 0.0
+    for hit in hits:
+        most = max(most, min(1.0, (first - hit.score) / scale))
+        lost[hit.rank] = HIT_WEIGHT * most
+    return lost
 
 
 def _shared_words(query: str, texts: Sequence[str]) -> list[float]:

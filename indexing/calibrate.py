@@ -14,6 +14,7 @@ def _parser() -> Parser:
     option = parser.add_argument
     option("--index", metavar="DIR", required=True, help="the index's folder")
     option("--golden", metavar="FILE.jsonl", help="questions with their documents, at least 20")
+    option("--rerank", metavar="M", help="folder or hub id of a reranker to search it with")
     option("--device", choices=("auto", "cpu", "cuda"), default="auto", help="default: auto")
     option("--json", action="store_true", help="print one JSON object")
     return parser
@@ -29,12 +30,20 @@ def _calibrate(arguments: Namespace) -> None:
     from data import load_golden
     from indexing.calibrating import calibrate_index
     from indexing.calibration import FALSE_ANSWER_RATE
+    from indexing.reranking import load_reranking
     from indexing.retriever import open_index
 
     golden = load_golden(Path(arguments.golden)) if arguments.golden else None
+    reranking = None
+    if arguments.rerank:
+        reranking = load_reranking(arguments.rerank, device=arguments.device)
     index = open_index(arguments.index, device=arguments.device)
     made = calibrate_index(
-        Path(arguments.index), index.encoder, golden, progress=ProgressBar("questions")
+        Path(arguments.index),
+        index.encoder,
+        golden,
+        reranking=reranking,
+        progress=ProgressBar("questions"),
     )
     index.refresh()
     fusion = index.generation.fusion

@@ -13,14 +13,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from indexing.evidence import READ, answer_probability
 from indexing.hits import Mode
 
 NAME = "calibration.json"
 SECTION = "relevance"
-FALSE_ANSWER_RATE = 0.1
-"""Share of the questions without an answer that are answered all the same, unless chosen."""
-SHOWN_TO_JUDGE = 5
-"""Hits among which the best decides whether there is an answer."""
+FALSE_ANSWER_RATE = 0.15
+"""Share of the questions without an answer that are answered all the same, unless chosen: about
+where false answers and wrong refusals together are fewest on the sets that chose the weights of
+`evidence`."""
+SHOWN_TO_JUDGE = READ
+"""Hits that decide whether there is an answer."""
 FEATURES = {
     Mode.DENSE: ("cosine",),
     Mode.LEXICAL: ("share",),
@@ -28,6 +31,8 @@ FEATURES = {
 }
 """What a hit is judged by. `share`: its BM25 as a share of what no text can exceed; `trust`: how
 much of the query the encoder can read, 0 to 1; `trusted_cosine`: the product of both."""
+RERANKED = "reranked"
+"""What stands for a mode where a reranker ordered the hits: they are judged by what it said."""
 _RIDGE = 1e-2
 """Keeps the weights finite where right and wrong hits are parted without an overlap."""
 _LEVELS = np.concatenate([np.linspace(0.0, 0.98, 50), [0.99, 0.995, 0.999, 1.0]])
@@ -43,7 +48,8 @@ class ModeCalibration:
     unrelated: tuple[float, ...]
     """Log odds of random texts at the levels 0, 0.02, … 0.98, 0.99, 0.995, 0.999, 1."""
     unanswerable: tuple[float, ...]
-    """Relevance of the best hit for each question whose document was left out, ascending."""
+    """How likely an answer seemed for each question whose document was left out, ascending: by
+    `answer_probability`, or where a reranker ordered the hits, by the relevance of the best."""
 
     def relevance(self, features: NDArray[np.float64]) -> NDArray[np.float64]:
         """The probability that a hit is right, for features of shape (n, features)."""
@@ -54,10 +60,10 @@ class ModeCalibration:
         return np.asarray(np.interp(self._log_odds(features), _rising(self.unrelated), _LEVELS))
 
     def threshold(self, false_answer_rate: float) -> float:
-        """The relevance above which a best hit counts as an answer.
+        """What a question must exceed to be answered.
 
-        Of questions without an answer, at most this share has a best hit above it, if they are
-        like those of the calibration: the conformal quantile.
+        Of questions without an answer, at most this share is above it, if they are like those of
+        the calibration: the conformal quantile.
 
         Raises:
             ValueError: If the rate is not between 0 and 1.
@@ -87,6 +93,12 @@ class Calibration:
     chunks: int
     """How many chunks the index held then."""
     modes: Mapping[str, ModeCalibration]
+    """By mode, and `RERANKED` for what `reranker` says."""
+    unrelated_cosine: float | None = None
+    """The mean cosine of texts that have nothing to do with each other; None in calibrations of
+    earlier versions, whose thresholds are for the relevance of the best hit."""
+    reranker: str | None = None
+    """The reranker whose scores have a meaning here too."""
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
@@ -114,10 +126,18 @@ class Evidence:
     """Features of random texts."""
     without: NDArray[np.float64]
     """Features of the first hits when the documents that answer are left out."""
+    found: NDArray[np.float64] | None = None
+    """What speaks for an answer, shape (evidence,); None where the best hit decides."""
+    missed: NDArray[np.float64] | None = None
+    """The same without the documents that answer."""
 
 
-def fit(evidence: Sequence[Evidence]) -> ModeCalibration:
+def fit(evidence: Sequence[Evidence], unrelated_cosine: float = 0.0) -> ModeCalibration:
     """Calibrate one mode. Where all hits are right ones, random texts stand for wrong ones.
+
+    Args:
+        evidence: What was seen of each question.
+        unrelated_cosine: The mean cosine of texts that have nothing to do with each other.
 
     Raises:
         ValueError: If no question has a right hit, or there is nothing else in the index.
@@ -135,7 +155,7 @@ def fit(evidence: Sequence[Evidence]) -> ModeCalibration:
     weights = _logistic(features, labels)
     raw = ModeCalibration(weights=weights, unrelated=(), unanswerable=())
     unrelated = raw._log_odds(np.concatenate([item.unrelated for item in evidence]))
-    best = np.sort([raw.relevance(item.without).max(initial=0.0) for item in evidence])
+    best = np.sort([_seeming(raw, item, unrelated_cosine) for item in evidence])
     if len(best) > _MOST_BEST:
         best = np.quantile(best, np.linspace(0, 1, _MOST_BEST), method="higher")
     return ModeCalibration(
@@ -143,6 +163,13 @@ def fit(evidence: Sequence[Evidence]) -> ModeCalibration:
         unrelated=_plain(np.quantile(unrelated, _LEVELS)),
         unanswerable=tuple(best.tolist()),
     )
+
+
+def _seeming(mode: ModeCalibration, item: Evidence, unrelated_cosine: float) -> float:
+    """How likely an answer seems without the documents that answer."""
+    if item.missed is None:
+        return float(mode.relevance(item.without).max(initial=0.0))
+    return float(answer_probability(item.missed[None], unrelated_cosine)[0])
 
 
 def _plain(values: NDArray[np.float64]) -> tuple[float, ...]:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from indexing.terms import Terms
 
 UPDATES = ("sync", "incremental", "full", "scoped_full")
-_KINDS = {str: "text", int: "a whole number", bool: "true or false"}
+_KINDS = {str: "text", int: "a whole number", bool: "true or false", float: "a number"}
 CONFIG_NAME = "build.toml"
 """The choices that took effect, beside the index."""
 
@@ -27,7 +27,9 @@ class BuildConfig:
     store: str | None = None
     """`faiss`, `exact` or `milvus`."""
     index_type: str | None = None
-    """`auto` or `flat`."""
+    """`auto`, `flat`, `ivf_sq8`, ... (see `stores.index_types`), or a FAISS factory string."""
+    recall: float | None = None
+    """Share of the ten nearest that an approximate type must find, measured at each build."""
     uri: str | None = None
     """Where a Milvus store lies: a server's address, or a path that ends in `.db` for Milvus Lite;
     by default Milvus Lite in the index's own folder."""
@@ -54,6 +56,8 @@ class BuildConfig:
     def __post_init__(self) -> None:
         if self.update not in UPDATES:
             raise UsageError(f"Unknown update {self.update!r}. Known: {', '.join(UPDATES)}.")
+        if self.recall is not None and not 0 < self.recall < 1:
+            raise UsageError(f"--recall must lie between 0 and 1, got {self.recall}.")
 
 
 def read_config(path: Path) -> dict[str, Any]:
@@ -89,6 +93,7 @@ def write_config(index: Path, config: BuildConfig, terms: "Terms") -> None:
         "encoder": terms.encoder.name,
         "store": terms.store,
         "index_type": terms.index_type,
+        "recall": terms.recall,
         "chunk_tokens": terms.splitter.chunk_tokens,
         "overlap_tokens": terms.splitter.overlap_tokens,
     }

@@ -13,6 +13,7 @@ from encoder.embedding_cache import EmbeddingCache, digest_of
 from indexing import points
 from indexing.generation import Generation
 from indexing.journal import EmbeddingJournal
+from indexing.sparse import Weights
 from indexing.splitting import Piece
 
 if TYPE_CHECKING:
@@ -37,6 +38,7 @@ class Embedder:
         *,
         old: Generation | None = None,
         cache: EmbeddingCache | None = None,
+        weighs_words: bool = False,
     ) -> None:
         """Take what is known.
 
@@ -46,12 +48,15 @@ class Embedder:
             spec: The encoder's.
             old: The generation whose embeddings are of this encoder.
             cache: The user's cache, which other indexes share.
+            weighs_words: Whether the encoder's weights of words are wanted too; what is known
+                without them is then encoded again.
         """
         self._encoder = encoder
         self._journal = journal
         self._spec = spec
         self._old = old
         self._cache = EmbeddingCache() if cache is None else cache
+        self._weights: dict[bytes, Weights] | None = {} if weighs_words else None
         self._portion = _FIRST_PORTION
         self.dim = spec.dim
         self.tokens = 0
@@ -68,7 +73,15 @@ class Embedder:
             pieces: What to embed.
             encoded: Called with how many of how many texts are encoded, again and again.
         """
+        return self.rows_and_weights(pieces, encoded)[0]
+
+    def rows_and_weights(
+        self, pieces: Sequence[Piece], encoded: Callable[[int, int], None] | None = None
+    ) -> tuple[NDArray[np.float32], list[Weights] | None]:
+        """As `rows`, with what the words of each piece weigh, where that is wanted."""
         digests = [digest_of_embedded(piece.embedded) for piece in pieces]
+        if self._weights is not None:
+            self._weights.clear()  # only those of the pieces at hand are needed
         found = self._known(digests, pieces)
         fresh = {d: p for d, p in zip(digests, pieces, strict=True) if d not in found}
         # Sorted, so that texts of like length are encoded together and little is padded.
@@ -84,9 +97,13 @@ class Embedder:
         rows = np.empty((len(digests), self._spec.dim), np.float32)
         for place, digest in enumerate(digests):
             rows[place] = found[digest]
-        return rows
+        if self._weights is None:
+            return rows, None
+        return rows, [self._weights[digest] for digest in digests]
 
     def _known(self, digests: Sequence[bytes], pieces: Sequence[Piece]) -> Rows:
+        if self._weights is not None:
+            return self._known_with_weights(digests)
         wanted = dict(zip(digests, pieces, strict=True))
         found: Rows = {}
         if self._old is not None:
@@ -100,9 +117,26 @@ class Embedder:
             found |= {keys[key]: row for key, row in kept.items()}
         return found
 
+    def _known_with_weights(self, digests: Sequence[bytes]) -> Rows:
+        """What the index holds: journal and cache keep embeddings only."""
+        if self._old is None or self._weights is None:
+            return {}
+        ids = self._old.ids_by_digest(list(dict.fromkeys(digests)))
+        weights = self._old.sparse_weights(list(ids.values()))
+        if weights is None:
+            return {}
+        self._weights |= dict(zip(ids, weights, strict=True))
+        return dict(zip(ids, self._old.embeddings(list(ids.values())), strict=True))
+
     def _encode(self, digests: Sequence[bytes], pieces: Sequence[Piece]) -> Rows:
         started = time.monotonic()
-        rows = self._encoder().encode_documents([piece.embedded for piece in pieces])
+        texts = [piece.embedded for piece in pieces]
+        if self._weights is None:
+            rows = self._encoder().encode_documents(texts)
+        else:
+            heads = self._encoder().encode_heads(texts, with_multi=False)
+            rows = heads.dense
+            self._weights |= dict(zip(digests, heads.lexical, strict=True))
         seconds = time.monotonic() - started
         self._journal.add(digests, rows)
         self._cache.put_many(self._spec.fingerprint, [self._cache_key(p) for p in pieces], rows)

@@ -9,8 +9,9 @@ from indexing.errors import UsageError
 
 if TYPE_CHECKING:
     from indexing.evaluation import Evaluation
+    from indexing.reranking import Reranking
 
-_VARIED = ("encoder", "mode", "store", "index_type", "task", "index", "run")
+_VARIED = ("encoder", "mode", "rerank", "store", "index_type", "task", "index", "run")
 """What the two sides of a comparison may differ in."""
 
 
@@ -26,13 +27,19 @@ def _parser() -> Parser:
     option("--encoder", metavar="M", help="folder or hub id, for --dataset and --pairs")
     option("--task", metavar="T", help="of the encoder, for its instructions: sts, code, ...")
     option("--mode", choices=("dense", "lexical", "hybrid"), help="default: dense, golden: hybrid")
+    option("--rerank", metavar="M", help="folder or hub id of a reranker for the first hits")
     option(
         "--store",
         choices=("exact", "faiss", "milvus"),
         default="exact",
         help="for --dataset; milvus is the server of ANGLER_MILVUS_URI, or else Milvus Lite",
     )
-    option("--index-type", metavar="T", default="flat", help="of the store (default: flat)")
+    option(
+        "--index-type",
+        metavar="T",
+        default="flat",
+        help="of the store, as for build (default: flat)",
+    )
     option(
         "--compare",
         nargs=2,
@@ -145,18 +152,22 @@ def _of(arguments: Namespace) -> "Evaluation":
 def _of_dataset(arguments: Namespace) -> "Evaluation":
     from data import load_beir
     from encoder import load_encoder
-    from indexing.evaluation import evaluate_dataset
+    from indexing.evaluation import score_rankings
+    from indexing.judged import DatasetRankings
 
-    dataset = load_beir(Path(arguments.dataset), arguments.split)
-    return evaluate_dataset(
-        dataset,
+    rankings = DatasetRankings(
+        load_beir(Path(arguments.dataset), arguments.split),
         load_encoder(arguments.encoder, device=arguments.device),
-        mode=arguments.mode or "dense",
         store=arguments.store,
         index_type=arguments.index_type,
         task=arguments.task,
-        ignore_identical_ids=arguments.ignore_identical_ids,
         progress=ProgressBar("documents"),
+    )
+    return score_rankings(
+        rankings,
+        arguments.mode or "dense",
+        reranking=_reranking(arguments),
+        ignore_identical_ids=arguments.ignore_identical_ids,
     )
 
 
@@ -186,8 +197,17 @@ def _of_golden(arguments: Namespace) -> "Evaluation":
         questions,
         name=Path(arguments.golden).name,
         mode=arguments.mode or "hybrid",
+        reranking=_reranking(arguments),
         progress=ProgressBar("questions"),
     )
+
+
+def _reranking(arguments: Namespace) -> "Reranking | None":
+    if not arguments.rerank:
+        return None
+    from indexing.reranking import load_reranking
+
+    return load_reranking(arguments.rerank, device=arguments.device)
 
 
 def _write_files(arguments: Namespace, found: "Evaluation") -> None:

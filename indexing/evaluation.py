@@ -15,6 +15,7 @@ from data.significance import compare_means, mean_interval
 from data.trec import ScoredRun
 from indexing.hits import Hit, Mode
 from indexing.judged import DatasetRankings, Progress
+from indexing.reranking import Reranking
 from indexing.retriever import SearchIndex
 
 if TYPE_CHECKING:
@@ -137,13 +138,20 @@ def evaluate_dataset(
 
 
 def score_rankings(
-    rankings: DatasetRankings, mode: str, *, ignore_identical_ids: bool = False
+    rankings: DatasetRankings,
+    mode: str,
+    *,
+    reranking: Reranking | None = None,
+    ignore_identical_ids: bool = False,
 ) -> Evaluation:
-    """Score one mode of rankings that may be used for several."""
+    """Score one mode of rankings that may be used for several; perhaps behind a reranker."""
     dataset = rankings.dataset
     names = list(dataset.corpus)
     run = {}
-    for query, ranking in zip(dataset.queries, rankings.rankings(Mode(mode)), strict=True):
+    of_queries = rankings.rankings(Mode(mode))
+    if reranking is not None:
+        of_queries = rankings.reranked(Mode(mode), reranking)
+    for query, ranking in zip(dataset.queries, of_queries, strict=True):
         found = {names[position]: score for position, score in ranking.items()}
         if ignore_identical_ids:
             found.pop(query, None)
@@ -152,7 +160,7 @@ def score_rankings(
         name=dataset.name,
         split=dataset.split,
         encoder=rankings.encoder.spec.name,
-        mode=str(mode),
+        mode=_stages(mode, reranking),
         documents=len(dataset.corpus),
         qrels=dataset.qrels,
         run=run,
@@ -180,6 +188,7 @@ def evaluate_golden(
     *,
     name: str,
     mode: str = Mode.HYBRID,
+    reranking: Reranking | None = None,
     progress: Progress | None = None,
 ) -> Evaluation:
     """Ask an index its golden questions, as a user would.
@@ -192,11 +201,12 @@ def evaluate_golden(
         questions: The questions; at least one.
         name: What to call them in the result.
         mode: `dense`, `lexical` or `hybrid`.
+        reranking: A loaded reranker that puts the first hits in order.
         progress: Called as questions are asked.
     """
     run = {}
     for number, question in enumerate(questions):
-        hits = index.search(question.question, DEPTH, mode=mode)
+        hits = index.search(question.question, DEPTH, mode=mode, rerank=reranking)
         run[str(number)] = _keys(question, hits)
         if progress is not None:
             progress(number + 1, len(questions))
@@ -205,12 +215,16 @@ def evaluate_golden(
         name=name,
         split="golden",
         encoder=manifest.encoder.name,
-        mode=str(mode),
+        mode=_stages(mode, reranking),
         documents=manifest.documents,
         qrels={number: {_RIGHT: 1} for number in run},
         run=run,
         languages={str(n): q.language for n, q in enumerate(questions) if q.language},
     )
+
+
+def _stages(mode: str, reranking: Reranking | None) -> str:
+    return str(mode) if reranking is None else f"{mode} + {reranking.name}"
 
 
 _RIGHT = "right"

@@ -53,7 +53,10 @@ def _print(found: "Explanation") -> None:
     print(f"{found.document}: {found.chunks} chunks, the nearest is {found.chunk}")
     for part in found.dropped_by:
         print(f"  dropped by the filter: {part}")
-    places = {"dense": found.dense, "lexical": found.lexical, "fused": found.fused}
+    places = {"dense": found.dense, "lexical": found.lexical}
+    if found.sparse is not None:
+        places["sparse"] = found.sparse
+    places["fused"] = found.fused
     if found.reranked is not None:
         places["reranked"] = found.reranked
     for name, place in places.items():

@@ -1,5 +1,6 @@
 """Why a document was found, or not: its place in every list, and what stood in its way."""
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from difflib import get_close_matches
 from typing import Any
@@ -8,11 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data import Chunk
-from indexing.calibrating import judge
 from indexing.filters import And, Filter, render_filter
 from indexing.fusion import FUSED_DEPTH
 from indexing.generation import Generation
 from indexing.hits import Mode
+from indexing.judging import judge
 from indexing.legs import Query
 from indexing.reranking import Reranking, rerank_ranked
 from indexing.selection import Ranked
@@ -67,8 +68,10 @@ class Explanation:
     dense_is_missed: bool
     """Whether the store's approximate search left it out although it is among the first."""
     lexical: Place
+    sparse: Place | None
+    """By the encoder's own weights of words; None where it gives none."""
     fused: Place
-    """Among the hits of both legs; each gives its first ones only."""
+    """Among the hits of all legs; each gives its first ones only."""
     reranked: Place | None
     relevance: float | None
     better_than: float | None
@@ -125,7 +128,8 @@ def explain(
         chunks=len(chunks),
         dense=dense,
         dense_is_missed=_is_missed(asked, dense),
-        lexical=_lexical_place(asked, allowed),
+        lexical=_first_place(asked.lexical(_all(asked)), allowed),
+        sparse=_sparse_place(asked, allowed),
         fused=_place_in(ranked, chunks),
         reranked=_place_in(rerank_ranked(asked, ranked, reranking), chunks) if reranking else None,
         relevance=relevance[0],
@@ -171,8 +175,17 @@ def _is_missed(asked: Query, dense: Place) -> bool:
     return dense.chunk not in found and not is_at_end
 
 
-def _lexical_place(asked: Query, ids: NDArray[np.int64]) -> Place:
-    found = asked.lexical(max(1, len(asked.generation.chunk_ids()))) if len(ids) else {}
+def _all(asked: Query) -> int:
+    return max(1, len(asked.generation.chunk_ids()))
+
+
+def _sparse_place(asked: Query, ids: NDArray[np.int64]) -> Place | None:
+    found = asked.sparse(_all(asked))
+    return None if found is None else _first_place(found, ids)
+
+
+def _first_place(found: Mapping[int, float], ids: NDArray[np.int64]) -> Place:
+    """Where the first of some chunks stands in a whole ranking."""
     wanted = set(ids.tolist())
     for rank, (id_, score) in enumerate(found.items(), start=1):
         if id_ in wanted:

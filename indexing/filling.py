@@ -75,7 +75,8 @@ class Filler:
             return
         ids = [record.document.id for record in self._records]
         self._work.move(ids, State.PARSED)
-        self._writer.add(self._records, self._embedder.rows(self._pieces, self._show_encoding))
+        rows, weights = self._embedder.rows_and_weights(self._pieces, self._show_encoding)
+        self._writer.add(self._records, rows, weights)
         self._work.move(ids, State.ENCODED)
         self.added += ids
         self._records, self._pieces = [], []

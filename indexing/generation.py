@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from data import Chunk, Document
 from indexing.calibration import Calibration, read_calibration, read_sections
 from indexing.catalog import Catalog, DocumentRecord, FileState
+from indexing.duplicates import read_duplicates
 from indexing.errors import CorruptIndexError, IndexNotFoundError
 from indexing.filter_parser import parse_filter
 from indexing.filters import BUILT_IN, Filter, FilterError, render_filter
@@ -21,6 +22,7 @@ from indexing.lexical import LexicalIndex
 from indexing.manifest import Manifest
 from indexing.segment import Segment
 from indexing.shared_reader import SharedReader
+from indexing.sparse import Weights
 from indexing.stores import SearchResult
 from indexing.stores.exact import ExactStore
 from indexing.stores.factory import is_shared
@@ -68,14 +70,22 @@ class Generation:
         self.fusion = Fusion() if chosen is None else Fusion.from_dict(chosen)
         """How hybrid search joins the legs."""
         self._allowed = lru_cache(maxsize=_KEPT_FILTERS)(self._find_allowed)
+        repeated = [(one.id, one.of) for one in read_duplicates(folder).values()]
+        for catalog in self._catalogs():
+            catalog.note_repeated(repeated)
         self._stale = self.base.catalog.documents_of(self.deleted.tolist())
 
     @property
     def lexical(self) -> LexicalIndex:
         """What searches the words."""
-        if self._lexical is None:
-            raise RuntimeError("The generation was opened without its stores.")
+        if self._lexical is None:  # without stores: by the writer, who removes no folder meanwhile
+            self._lexical = LexicalIndex(self.folder / LEXICAL)
         return self._lexical
+
+    @property
+    def weighs_words(self) -> bool:
+        """Whether its encoder weighed the words of the chunks, which makes a leg of their own."""
+        return self.base.sparse is not None
 
     def search(
         self,
@@ -103,12 +113,14 @@ class Generation:
             parts = [self.base.store.search(queries, k, allowed=allowed)]
         if self.delta is not None:
             parts.append(self.delta.store.search(queries, k, allowed=allowed))
-        scores = np.concatenate([part.scores for part in parts], axis=1)
-        ids = np.concatenate([part.ids for part in parts], axis=1)
-        best = np.argsort(-scores, axis=1, kind="stable")[:, :k]
-        return SearchResult(
-            np.take_along_axis(scores, best, axis=1), np.take_along_axis(ids, best, axis=1)
-        )
+        return _joined(parts, k)
+
+    def scan(self, queries: NDArray[np.float32], k: int) -> SearchResult:
+        """As `search`, exact and without stores: all embeddings are read through once."""
+        parts = [self.base.scan(queries, k, self.deleted)]
+        if self.delta is not None:
+            parts.append(self.delta.scan(queries, k))
+        return _joined(parts, k)
 
     def exact_search(
         self, queries: NDArray[np.float32], k: int, ids: NDArray[np.int64]
@@ -117,6 +129,42 @@ class Generation:
         store = ExactStore(self.manifest.encoder.dim)
         store.add(ids, self.embeddings(ids.tolist()))
         return store.search(queries, k)
+
+    def sparse_search(
+        self, query: Weights, k: int, *, allowed: NDArray[np.int64] | None = None
+    ) -> SearchResult:
+        """The `k` chunks that share the most weight with a query; fewer where fewer share a word.
+
+        Returns:
+            Shape (1, found), best first.
+        """
+        scores, ids = [np.empty(0, np.float32)], [np.empty(0, np.int64)]
+        for segment in (self.base, self.delta):
+            if segment is None or segment.sparse is None:
+                continue
+            found = segment.sparse.scores(query)
+            keep = found > 0
+            if segment is self.base and len(self.deleted):
+                keep &= ~np.isin(segment.ids, self.deleted)
+            if allowed is not None:
+                keep &= np.isin(segment.ids, allowed)
+            scores.append(found[keep])
+            ids.append(segment.ids[keep])
+        together, names = np.concatenate(scores), np.concatenate(ids)
+        best = np.lexsort((names, -together))[:k]
+        return SearchResult(together[best][None], names[best][None])
+
+    def sparse_weights(self, ids: Sequence[int]) -> list[Weights] | None:
+        """What the words of chunks weigh, in the order of `ids`; None without such an encoder."""
+        if not self.weighs_words:
+            return None
+        in_delta = set() if self.delta is None else set(self.delta.catalog.chunks(ids))
+        rows: dict[int, Weights] = {}
+        for segment in (self.base, self.delta):
+            if segment is not None:
+                some = [id_ for id_ in ids if (id_ in in_delta) == (segment is self.delta)]
+                rows |= dict(zip(some, segment.weights(some) or (), strict=True))
+        return [rows[id_] for id_ in ids]
 
     def allowed(self, tree: Filter) -> NDArray[np.int64]:
         """The chunks that a filter lets through, ascending; the last few answers are kept.
@@ -219,8 +267,11 @@ class Generation:
         return {*in_base.values(), *in_delta.values()}
 
     def sources(self) -> dict[str, str]:
-        """Where every document came from; deleted ones included."""
-        return {id_: s for catalog in self._catalogs() for id_, s in catalog.sources().items()}
+        """Where every document and duplicate came from; deleted ones included."""
+        found = {one.id: one.source for one in read_duplicates(self.folder).values()}
+        for catalog in self._catalogs():
+            found |= catalog.sources()
+        return found
 
     def states(self) -> dict[str, FileState]:
         """The file state of every document in the index."""
@@ -248,6 +299,16 @@ class Generation:
 
     def _catalogs(self) -> list[Catalog]:
         return [segment.catalog for segment in (self.base, self.delta) if segment is not None]
+
+
+def _joined(parts: Sequence[SearchResult], k: int) -> SearchResult:
+    """The best of several results."""
+    scores = np.concatenate([part.scores for part in parts], axis=1)
+    ids = np.concatenate([part.ids for part in parts], axis=1)
+    best = np.argsort(-scores, axis=1, kind="stable")[:, :k]
+    return SearchResult(
+        np.take_along_axis(scores, best, axis=1), np.take_along_axis(ids, best, axis=1)
+    )
 
 
 def current_folder(index: Path) -> Path:

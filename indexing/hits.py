@@ -25,8 +25,10 @@ class Scores:
     """Cosine, -1 to 1."""
     lexical: float | None = None
     """BM25, 0 and more."""
+    sparse: float | None = None
+    """Shared weight of words, 0 and more; only where the encoder weighs words, as bge-m3 does."""
     fused: float | None = None
-    """What fusion made of both, 0 to 1."""
+    """What fusion made of them, 0 to 1."""
     rerank: float | None = None
     """What the reranker said; only of the hits that it read."""
 
@@ -64,5 +66,8 @@ class Hit:
     """Share of unrelated text that scores lower, 0 to 1, once the index is calibrated."""
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain values for JSON."""
-        return asdict(self)
+        """Plain values for JSON; a sparse score stands there only where there is such a leg."""
+        body = asdict(self)
+        if self.scores.sparse is None:
+            del body["scores"]["sparse"]
+        return body

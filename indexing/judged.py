@@ -1,7 +1,7 @@
 """The rankings of a judged collection by each way of searching; knows no metric."""
 
-from collections.abc import Callable
-from functools import cached_property
+from collections.abc import Callable, Sequence
+from functools import cached_property, partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
@@ -14,6 +14,8 @@ from indexing.fusion import FUSED_DEPTH, Fusion
 from indexing.fusion_choice import Judged
 from indexing.hits import Mode
 from indexing.lexical import LexicalIndex, LexicalWriter
+from indexing.reranking import Reranking
+from indexing.sparse import SparseRows, SparseWriter
 from indexing.stores import SearchResult, make_store
 from indexing.stores.base import NO_ID
 from indexing.stores.factory import is_shared, scratch_milvus
@@ -77,9 +79,30 @@ class DatasetRankings:
             return self.fused(self._fusion)
         return self._dense if mode is Mode.DENSE else self._lexical
 
+    def reranked(self, mode: Mode, reranking: Reranking) -> list[Ranking]:
+        """The rankings of a mode with their first documents put in order by a loaded reranker.
+
+        Without a time limit: the figures must not depend on the machine.
+        """
+        texts = self.texts
+        found = []
+        for query, ranking in zip(self._queries, self.rankings(mode), strict=True):
+            first = list(ranking)[: reranking.depth]
+            scores = reranking.scorer.score(query, [texts[place] for place in first]).tolist()
+            order = sorted(range(len(first)), key=lambda place: -scores[place])
+            # What was not read stays behind what was, whatever its score is.
+            lowest = min(scores, default=0.0)
+            rest = list(ranking)[len(first) :]
+            behind = {place: lowest - rank for rank, place in enumerate(rest, start=1)}
+            found.append({first[at]: scores[at] for at in order} | behind)
+        return found
+
     def fused(self, fusion: Fusion) -> list[Ranking]:
         """The rankings of hybrid search with a given fusion."""
-        return [dict(fusion.fuse(of.dense, of.lexical, of.unknown_share)) for of in self.judged()]
+        return [
+            dict(fusion.fuse(of.dense, of.lexical, of.unknown_share, of.sparse))
+            for of in self.judged()
+        ]
 
     def judged(self) -> list[Judged]:
         """What the legs found for each query, with its grades."""
@@ -88,8 +111,8 @@ class DatasetRankings:
             {place[name]: grade for name, grade in self.dataset.qrels[query].items()}
             for query in self.dataset.queries
         ]
-        legs = zip(self._dense, self._lexical, self._unknown_shares, grades, strict=True)
-        return [Judged(*of_query) for of_query in legs]
+        legs = (self._dense, self._lexical, self._unknown_shares, grades, self._sparse)
+        return [Judged(*of_query) for of_query in zip(*legs, strict=True)]
 
     @cached_property
     def _unknown_shares(self) -> list[float]:
@@ -120,6 +143,21 @@ class DatasetRankings:
         return index.search(queries, self._depth)
 
     @cached_property
+    def _sparse(self) -> Sequence[Ranking | None]:
+        """The rankings of the learned sparse leg, where the encoder has one."""
+        if not self.encoder.weighs_words:
+            return [None] * len(self._queries)
+        encode = partial(self.encoder.encode_heads, task=self._task, with_multi=False)
+        documents = encode(self.texts).lexical
+        queries = encode(self._queries, role="query").lexical
+        with TemporaryDirectory() as folder:
+            writer = SparseWriter(Path(folder))
+            writer.add(documents)
+            writer.close()
+            rows = SparseRows(Path(folder))
+            return [_first(rows.scores(query), self._depth) for query in queries]
+
+    @cached_property
     def _lexical(self) -> list[Ranking]:
         with TemporaryDirectory() as folder:
             writer = LexicalWriter(Path(folder))
@@ -128,3 +166,9 @@ class DatasetRankings:
             index = LexicalIndex(Path(folder))
             found = (index.search(query, self._depth) for query in self._queries)
             return [dict(zip(ids.tolist(), scores.tolist(), strict=True)) for scores, ids in found]
+
+
+def _first(scores: NDArray[np.float32], k: int) -> Ranking:
+    """The places of the `k` highest scores above 0, best first."""
+    best = np.argsort(-scores, kind="stable")[:k]
+    return {int(place): float(scores[place]) for place in best if scores[place] > 0}

@@ -5,6 +5,7 @@ import math
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import lru_cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -22,6 +23,7 @@ _ANALYZER_BEFORE = "angler"
 """The way of older indexes, which did not fold traditional characters; they stay as they are."""
 _K1 = 1.2
 """The engine's own."""
+_KEPT_QUERIES = 64
 _HEAP_BYTES = 64_000_000
 _TERMS_ALLOWED = 2_000
 """Up to so many allowed ids are part of the query; beyond, looking further down is quicker."""
@@ -43,6 +45,8 @@ class LexicalIndex:
         self._folds_traditional = _folds_traditional(folder)
         self._analyzer = _stemmer()
         self._schema = self._index.schema
+        # A search asks for its query's terms several times.
+        self._weights = lru_cache(_KEPT_QUERIES)(self._weigh)
 
     def __len__(self) -> int:
         return self._index.searcher().num_docs
@@ -77,20 +81,28 @@ class LexicalIndex:
 
     def ceiling(self, query: str) -> float:
         """The BM25 that no text can exceed: every term of the query, over and over."""
-        searcher = self._index.searcher()
-        return sum(
-            weight * _idf(searcher.doc_freq("text", term), searcher.num_docs) * (_K1 + 1)
-            for term, weight in self._weights(query).items()
-        )
+        return sum(self.worth(query).values()) * (_K1 + 1)
 
     def terms(self, query: str, text: str) -> list[tuple[str, float, int, bool]]:
         """How a query is read: (term, weight in it, texts that hold it, whether `text` does)."""
         searcher = self._index.searcher()
-        held = self._weights(text)
+        held = self._weigh(text)
         return [
             (term, weight, searcher.doc_freq("text", term), term in held)
             for term, weight in self._weights(query).items()
         ]
+
+    def worth(self, query: str) -> dict[str, float]:
+        """What each term of a query tells: how rare it is, times what it counts in the query."""
+        searcher = self._index.searcher()
+        return {
+            term: weight * _idf(searcher.doc_freq("text", term), searcher.num_docs)
+            for term, weight in self._weights(query).items()
+        }
+
+    def terms_in(self, text: str) -> frozenset[str]:
+        """The terms that a text holds."""
+        return frozenset(self._weigh(text))
 
     def _best(self, query: tantivy.Query, k: int) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
         searcher = self._index.searcher()
@@ -100,7 +112,7 @@ class LexicalIndex:
         scores = np.array([-score for score, _ in order], np.float32)
         return scores, np.array([id_ for _, id_ in order], np.int64)
 
-    def _weights(self, query: str) -> Mapping[str, float]:
+    def _weigh(self, query: str) -> Mapping[str, float]:
         """Each term of a query with what it counts."""
         given = list(words(query, fold_traditional=self._folds_traditional))
         weights: dict[str, float] = defaultdict(float)
@@ -156,11 +168,18 @@ class LexicalWriter:
 
     def add(self, texts: Iterable[tuple[int, str]]) -> None:
         """Add texts by id."""
-        for id_, text in texts:
+        self.add_terms((id_, self.terms(text)) for id_, text in texts)
+
+    def terms(self, text: str) -> str:
+        """The terms of a text, parted by spaces, before they are stemmed."""
+        return " ".join(words(text, fold_traditional=self._folds_traditional))
+
+    def add_terms(self, texts: Iterable[tuple[int, str]]) -> None:
+        """Add texts of which `terms` was taken before."""
+        for id_, terms in texts:
             document = tantivy.Document()
             document.add_integer("id", int(id_))
-            terms = words(text, fold_traditional=self._folds_traditional)
-            document.add_text("text", " ".join(terms))
+            document.add_text("text", terms)
             with _failing_as_os_error(self._folder):
                 self._writer.add_document(document)
 

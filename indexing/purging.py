@@ -47,19 +47,23 @@ def purge_index(index: Path, work: WorkFile) -> PurgeReport:
     number = next_number(index)
     with new_generation(index, number) as folder:
         rewrite(live, folder, number)
-        publish(index, folder, keep=1)
-    if left := clear_leftovers(index):
+        # Before publishing: a purge that fails here can be called again, and finds the same.
+        work.drop_work()
+        cached = EmbeddingCache().purge(digests=sorted(gone)) if gone else 0
+        final = publish(index, folder, keep=1)
+    clear_leftovers(index)
+    left = [path.name for path in index.glob("gen-*") if path != final]
+    if left:
         raise BuildFailedError(
-            f"What was removed is gone from {index}, but its rows in the store could not be "
-            f"deleted yet ({left[0]}). Run purge again when the store answers."
+            f"{index / left[0]} cannot be removed, so what was purged may still be in it, or in "
+            "the store. Purge again when the store answers, or remove that folder."
         )
-    work.drop_work()
     return PurgeReport(
         index=str(index),
         generation=number,
         removed_generations=len(older),
         removed_chunks=len(gone),
-        removed_cached=EmbeddingCache().purge(digests=sorted(gone)) if gone else 0,
+        removed_cached=cached,
     )
 
 

@@ -24,7 +24,7 @@ from indexing.publishing import (
 )
 from indexing.splitting import Piece, SplitterConfig, split_document
 from indexing.terms import Terms
-from indexing.work import WorkFile, job
+from indexing.work import WorkFile, after_publishing, job
 from indexing.writing import GenerationWriter
 
 if TYPE_CHECKING:
@@ -87,17 +87,22 @@ class _Reembed:
             splitter=_fitting(old.manifest.splitter, encoder.spec.max_tokens),
             store=old.manifest.store,
             index_type=old.manifest.index_type,
+            recall=old.manifest.recall,
             store_options=old.manifest.store_options,
         )
         self._split_again = 0
 
     def run(self, progress: Progress | None) -> ReembedReport:
         spec, number = self._encoder.spec, next_number(self._index)
+        weighs_words = self._encoder.weighs_words
         embedder = Embedder(
-            lambda: self._encoder, self._work.journal(spec.fingerprint, spec.dim), spec
+            lambda: self._encoder,
+            self._work.journal(spec.fingerprint, spec.dim),
+            spec,
+            weighs_words=weighs_words,
         )
         with new_generation(self._index, number) as folder:
-            writer = GenerationWriter(folder, None, self._terms)
+            writer = GenerationWriter(folder, None, self._terms, weighs_words=weighs_words)
             shown = Shown(self._old.manifest.documents, progress, self._work)
             filler = Filler(
                 writer,
@@ -127,7 +132,8 @@ class _Reembed:
             write_config(self._index, BuildConfig(), self._terms)
             publish(self._index, folder, keep=max(2, self._work.setting("keep", KEPT_GENERATIONS)))
         points.passing("published")
-        self._work.drop_work()
+        with after_publishing():
+            self._work.drop_work()
         return ReembedReport(
             index=str(self._index),
             generation=number,

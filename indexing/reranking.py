@@ -20,7 +20,7 @@ class TextScorer(Protocol):
     def score(
         self, query: str, documents: Sequence[str], *, time_limit_s: float | None = None
     ) -> NDArray[np.float32]:
-        """How well each text answers the query, higher is better; NaN for what it did not reach."""
+        """How well each text answers the query, 0 to 1; NaN for what it did not reach."""
         ...
 
 
@@ -41,14 +41,42 @@ class Reranking:
         if not self.timeout_s > 0:
             raise ValueError(f"timeout_s must be above 0, got {self.timeout_s}.")
 
+    @property
+    def scorer(self) -> TextScorer:
+        """The loaded reranker.
+
+        Raises:
+            TypeError: If it is a name yet.
+        """
+        if isinstance(self.model, str):
+            raise TypeError(f"The reranker {self.model} must be loaded first.")
+        return self.model
+
+    @property
+    def name(self) -> str:
+        """The reranker's name, by which a calibration knows it."""
+        if isinstance(self.model, str):
+            return self.model
+        return str(getattr(self.model, "name", type(self.model).__qualname__))
+
+
+def load_reranking(model: str, *, device: str = "auto") -> Reranking:
+    """A reranker by its folder or hub id, loaded.
+
+    Raises:
+        ModelNotFoundError: If there is no such model.
+        ValueError: If it is no reranker.
+    """
+    from encoder import load_reranker
+
+    return Reranking(model=load_reranker(model, device=device))
+
 
 def rerank_ranked(asked: Query, ranked: Ranked, reranking: Reranking) -> Ranked:
     """Reorder the first hits by what the reranker says; the others follow as they were."""
-    if isinstance(reranking.model, str):
-        raise TypeError(f"The reranker {reranking.model} must be loaded first.")
     first = ranked[: reranking.depth]
     texts = asked.generation.embedded_texts([id_ for id_, _ in first])
-    scores = reranking.model.score(
+    scores = reranking.scorer.score(
         asked.text, [texts[id_] for id_, _ in first], time_limit_s=reranking.timeout_s
     ).tolist()
     read, unread = [], []

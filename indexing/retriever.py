@@ -11,18 +11,18 @@ from indexing.answers import (
     Answer,
     ScoredSentence,
     best_relevance,
-    falls_short,
     score_sentences,
 )
 from indexing.answers import answer as quote_best
-from indexing.calibrating import judge
-from indexing.calibration import FALSE_ANSWER_RATE
+from indexing.calibration import FALSE_ANSWER_RATE, RERANKED
 from indexing.context import section, window
+from indexing.evidence import answer_probability
 from indexing.filter_parser import parse_filter
 from indexing.filters import Filter
 from indexing.fusion import FUSED_DEPTH
 from indexing.generation import Generation, current_folder, open_current
 from indexing.hits import Hit, Mode
+from indexing.judging import gather_evidence, judge, judge_reranked
 from indexing.legs import Query
 from indexing.reranking import Reranking, TextScorer, rerank_ranked
 from indexing.selection import Shape, Shown, shape_ranked
@@ -160,25 +160,29 @@ class SearchIndex:
         """
         asked = self.ask(query, mode=mode, filter=filter)
         shape = Shape(diversity=diversity, per_document=per_document, merge=merge)
+        return self._found(asked, k, Mode(mode), self._reranking(rerank), shape)
+
+    def _found(
+        self, asked: Query, k: int, mode: Mode, reranking: Reranking | None, shape: Shape
+    ) -> list[Hit]:
         if k < 1:
             raise ValueError(f"k must be at least 1, got {k}.")
         if asked.allowed is not None and not len(asked.allowed):
             return []
-        reranking = self._reranking(rerank)
         k = min(k, max(1, len(self)))
         depth = k if shape.is_plain else max(k, FUSED_DEPTH)
         if reranking is not None:
             depth = max(depth, reranking.depth)
-        ranked = asked.ranked(Mode(mode), depth)
+        ranked = asked.ranked(mode, depth)
         if reranking is not None:
             ranked = rerank_ranked(asked, ranked, reranking)
         while True:
             shown = shape_ranked(asked.generation, ranked, k, shape)
             if len(shown.ranked) == k or depth >= len(self):
-                return _hits(asked, shown, Mode(mode))
+                return _hits(asked, shown, mode, reranking)
             depth *= 4  # many of the hits were of the same few documents
             known = {id_ for id_, _ in ranked}
-            ranked += [item for item in asked.ranked(Mode(mode), depth) if item[0] not in known]
+            ranked += [item for item in asked.ranked(mode, depth) if item[0] not in known]
 
     def ask(
         self, query: str, *, mode: str = Mode.HYBRID, filter: str | Filter | None = None
@@ -187,10 +191,14 @@ class SearchIndex:
 
         Raises:
             FilterError: If the filter cannot be read, or asks for a field that no document has.
-            ValueError: If the query is empty, or there is no such mode.
+            ValueError: If the query is empty or no text, or there is no such mode.
         """
         if not query.strip():
             raise ValueError("The query is empty; type what to look for.")
+        if any("\ud800" <= character <= "\udfff" for character in query[:LONGEST_QUERY]):
+            raise ValueError(
+                "The query holds bytes that are no text (lone surrogates); give it as UTF-8."
+            )
         if mode not in list(Mode):
             raise ValueError(f"Unknown mode {mode!r}. Known: {', '.join(Mode)}.")
         generation = self._generation
@@ -268,6 +276,7 @@ class SearchIndex:
         *,
         mode: str = Mode.HYBRID,
         filter: str | Filter | None = None,
+        rerank: str | TextScorer | Reranking | None = None,
         false_answer_rate: float = FALSE_ANSWER_RATE,
     ) -> Answer:
         """The sentences that answer a query, quoted exactly; none if the documents do not.
@@ -276,20 +285,21 @@ class SearchIndex:
             query: The question.
             mode: As `search`.
             filter: As `search`.
+            rerank: As `search`.
             false_answer_rate: Share of the questions without an answer in the index that may be
                 answered all the same; it takes effect once the index is calibrated.
 
         Raises:
             ValueError: As `search`, or if the rate is not between 0 and 1.
         """
-        hits = self.search(query, HITS_READ, mode=mode, filter=filter)
-        calibration = self._generation.calibration
-        found = calibration.modes.get(mode) if calibration is not None else None
-        threshold = found.threshold(false_answer_rate) if found is not None else None
+        asked = self.ask(query, mode=mode, filter=filter)
+        reranking = self._reranking(rerank)
+        hits = self._found(asked, HITS_READ, Mode(mode), reranking, Shape())
+        relevance, threshold = _seeming(asked, Mode(mode), reranking, hits, false_answer_rate)
         quoted: list[ScoredSentence] = []
-        if not falls_short(hits, threshold):
+        if threshold is None or relevance is None or relevance > threshold:
             quoted = quote_best(self.sentences(query, hits))
-        return Answer(sentences=tuple(quoted), relevance=best_relevance(hits), threshold=threshold)
+        return Answer(sentences=tuple(quoted), relevance=relevance, threshold=threshold)
 
     def as_retriever(self, k: int = 5, **choices: Any) -> "IndexRetriever":  # noqa: ANN401 - checked by its class
         """The index as a LangChain retriever, with citations in each document's metadata.
@@ -307,8 +317,11 @@ class SearchIndex:
         return IndexRetriever(index=self, k=k, **choices)
 
 
-def _hits(asked: Query, shown: Shown, mode: Mode) -> list[Hit]:
-    relevance, better_than = judge(asked, mode, [id_ for id_, _ in shown.ranked])
+def _hits(asked: Query, shown: Shown, mode: Mode, reranking: Reranking | None) -> list[Hit]:
+    if reranking is None:
+        relevance, better_than = judge(asked, mode, [id_ for id_, _ in shown.ranked])
+    else:
+        relevance, better_than = judge_reranked(asked, mode, shown.ranked, reranking.name)
     documents = asked.generation.documents(list({c.document for c in shown.chunks.values()}))
     hits = []
     for rank, (id_, scores) in enumerate(shown.ranked, start=1):
@@ -334,3 +347,27 @@ def _hits(asked: Query, shown: Shown, mode: Mode) -> list[Hit]:
             )
         )
     return hits
+
+
+def _seeming(
+    asked: Query,
+    mode: Mode,
+    reranking: Reranking | None,
+    hits: Sequence[Hit],
+    false_answer_rate: float,
+) -> tuple[float | None, float | None]:
+    """How likely the hits answer, and what that must exceed; None where that is not known."""
+    calibration = asked.generation.calibration
+    if calibration is None:
+        return None, None
+    name = str(mode) if reranking is None else RERANKED
+    if reranking is not None and calibration.reranker != reranking.name:
+        return None, None
+    found = calibration.modes.get(name)
+    if found is None:
+        return None, None
+    threshold = found.threshold(false_answer_rate)
+    if reranking is not None or calibration.unrelated_cosine is None:
+        return best_relevance(hits), threshold
+    evidence = gather_evidence(asked, mode, [hit.chunk for hit in hits])
+    return float(answer_probability(evidence[None], calibration.unrelated_cosine)[0]), threshold

@@ -36,11 +36,18 @@ def rewrite(
         embeddings: Gives them; otherwise those of `old` are taken as they are.
         repairs: Compare the rows of a shared store with what they should be.
     """
-    writer = GenerationWriter(folder, None, terms_of(old.manifest), repairs=repairs)
+    writer = GenerationWriter(
+        folder,
+        None,
+        terms_of(old.manifest),
+        weighs_words=old.weighs_words,
+        repairs=repairs,
+    )
     documents = 0
     for records in old.portions():
         documents += len(records)
-        writer.add(records, (embeddings or _stored(old))(records))
+        ids = [chunk.chunk.id for record in records for chunk in record.chunks]
+        writer.add(records, (embeddings or _stored(old))(records), old.sparse_weights(ids))
     for name in (DUPLICATES, CALIBRATION):
         if (old.folder / name).is_file():
             shutil.copy2(old.folder / name, folder / name)
@@ -58,5 +65,6 @@ def terms_of(manifest: Manifest) -> Terms:
         splitter=manifest.splitter,
         store=manifest.store,
         index_type=manifest.index_type,
+        recall=manifest.recall,
         store_options=manifest.store_options,
     )

@@ -84,7 +84,7 @@ def _search(arguments: Namespace) -> None:
     took_ms = round((time.perf_counter() - started) * 1000, 1)
     answer = None
     if arguments.answer:
-        answer = index.answer(query, mode=mode, filter=arguments.filter)
+        answer = index.answer(query, mode=mode, filter=arguments.filter, rerank=arguments.rerank)
     if arguments.json:
         found = [hit.as_dict() for hit in hits]
         body = {"query": query, "mode": mode, "hits": found, "took_ms": took_ms}

@@ -19,6 +19,7 @@ from indexing.splitting import (
     check_foreign,
 )
 from indexing.stores.factory import canonical_type, is_shared
+from indexing.stores.index_types import AUTO, DEFAULT_RECALL, FLAT
 from indexing.stores.milvus_options import stored_uri
 
 if TYPE_CHECKING:
@@ -33,6 +34,8 @@ class Terms:
     splitter: SplitterConfig
     store: str
     index_type: str
+    recall: float = DEFAULT_RECALL
+    """Share of the nearest that an approximate store is to find."""
     store_options: Mapping[str, str] = field(default_factory=dict)
     """Where the rows lie, for a store outside the index's folder."""
 
@@ -67,6 +70,7 @@ def agree(
             splitter=_splitter(spec, config, foreign),
             store=config.store or "faiss",
             index_type=_chosen_type(config, config.store or "") or default_type(config.store),
+            recall=config.recall or DEFAULT_RECALL,
             store_options=new_options(config, index),
         )
     check_same_encoder(index, built.encoder, spec)
@@ -80,6 +84,7 @@ def agree(
         splitter=built.splitter,
         store=built.store,
         index_type=built.index_type,
+        recall=built.recall,
         store_options=built.store_options,
     )
 
@@ -129,11 +134,17 @@ def _splitter(
 
 def default_type(store: str | None) -> str:
     """The index type where none was chosen."""
-    return "auto" if is_shared(store or "") else "flat"
+    return FLAT if store == "exact" else AUTO
+
+
+def _way_out(option: str, built: Manifest, index: Path, wanted: object) -> str:
+    if option == "--index-type" and built.store == "faiss":
+        return f"change it: python -m indexing.manage index-type {wanted} --index {index}"
+    return "build a new index"
 
 
 def _chosen_type(config: BuildConfig, store: str) -> str | None:
-    if config.index_type in {None, "auto"}:
+    if config.index_type in {None, AUTO}:
         return None
     return canonical_type(store, config.index_type or "")
 
@@ -142,6 +153,7 @@ def _check_unchanged(index: Path, built: Manifest, config: BuildConfig) -> None:
     pairs = {
         "--store": (config.store, built.store),
         "--index-type": (_chosen_type(config, built.store), built.index_type),
+        "--recall": (config.recall, built.recall),
         "--chunk-tokens": (config.chunk_tokens, built.splitter.chunk_tokens),
         "--overlap-tokens": (config.overlap_tokens, built.splitter.overlap_tokens),
     }
@@ -153,5 +165,5 @@ def _check_unchanged(index: Path, built: Manifest, config: BuildConfig) -> None:
         if wanted is not None and wanted != fixed:
             raise UsageError(
                 f"The index in {index} was built with {option} {fixed}, got {wanted}. "
-                "Leave the option out, or build a new index."
+                f"Leave the option out, or {_way_out(option, built, index, wanted)}."
             )

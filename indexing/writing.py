@@ -1,6 +1,7 @@
 """Fills a new generation: what changed goes into the delta, and later into the base."""
 
 import shutil
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -16,13 +17,17 @@ from indexing.manifest import FileFact, Manifest, file_facts
 from indexing.publishing import link_or_copy, next_number
 from indexing.segment import Segment, SegmentWriter
 from indexing.shared import SharedWriter
-from indexing.stores.factory import is_shared
+from indexing.sparse import Weights
+from indexing.stores.factory import is_shared, read_facts
+from indexing.stores.index_types import FLAT
 from indexing.terms import Terms
+from indexing.verification import remember_facts
 
 FOLD_CHUNKS = 20_000
 FOLD_SHARE = 0.02
 """The delta is folded into the base when it grows past the larger of these two."""
 _COPIED_AT_ONCE = 512
+_LARGE_BYTES = 10_000_000
 _FOLDED = "folded"
 
 
@@ -30,16 +35,24 @@ class GenerationWriter:
     """Writes a generation after `old`, or the first one."""
 
     def __init__(
-        self, folder: Path, old: Generation | None, terms: Terms, *, repairs: bool = False
+        self,
+        folder: Path,
+        old: Generation | None,
+        terms: Terms,
+        *,
+        weighs_words: bool = False,
+        repairs: bool = False,
     ) -> None:
-        """Begin.
+        """Begin a generation.
 
         Args:
-            folder: The new generation's folder.
-            old: The generation before it, if it builds on one.
+            folder: An empty folder.
+            old: The one before, which goes on; None for a first one.
             terms: What all chunks have in common.
+            weighs_words: Whether `add` is given weights; what `old` has decides where it is given.
             repairs: Compare the rows of a shared store with what they should be.
         """
+        self.weighs_words = weighs_words if old is None else old.weighs_words
         self._shared: SharedWriter | None = None
         if is_shared(terms.store):
             index = folder.parent
@@ -60,15 +73,29 @@ class GenerationWriter:
             self._folder / name,
             self._terms.encoder.dim,
             store=None if self._shared is not None else self._terms.store,
-            index_type=self._terms.index_type,
+            # The delta is small and often written: comparing with all of it is exact and quick.
+            index_type=FLAT if name == DELTA else self._terms.index_type,
+            recall=self._terms.recall,
+            weighs_words=self.weighs_words,
         )
 
-    def add(self, records: Sequence[DocumentRecord], embeddings: NDArray[np.float32]) -> None:
-        """Add documents with one embedding for each of their chunks, in order."""
+    def add(
+        self,
+        records: Sequence[DocumentRecord],
+        embeddings: NDArray[np.float32],
+        weights: Sequence[Weights] | None = None,
+    ) -> None:
+        """Add documents with one embedding for each of their chunks, in order.
+
+        Args:
+            records: The documents.
+            embeddings: Shape (chunks, dim).
+            weights: What the words of each chunk weigh, where the generation `weighs_words`.
+        """
         if self._shared is not None:
             for record in records:
                 self._shared.check(record)
-        self._segment.add(records, embeddings)
+        self._segment.add(records, embeddings, weights)
         self._lexical.add((c.chunk.id, c.embedded) for record in records for c in record.chunks)
 
     def finish(self, number: int, *, gone: set[str], documents: int, next_id: int) -> Manifest:
@@ -133,15 +160,29 @@ class GenerationWriter:
             splitter=self._terms.splitter,
             store=self._terms.store,
             index_type=self._terms.index_type,
+            recall=self._terms.recall,
+            made=read_facts(self._folder / BASE),
             documents=documents,
             chunks=sum(len(self._open(name)) for name in parts) - deleted,
             next_id=next_id,
-            files=file_facts(self._folder, _published_facts(self._old)),
+            files=self._facts(),
             store_options=options,
         )
         manifest.write(self._folder)
         points.passing("manifest written")
         return manifest
+
+    def _facts(self) -> dict[str, FileFact]:
+        """Of all files; the first reader of a large index need not hash it once more."""
+        published, started_ns = published_facts(self._old), time.time_ns()
+        found = file_facts(self._folder, published)
+        fresh = {
+            self._folder / name: fact
+            for name, fact in found.items()
+            if fact.size >= _LARGE_BYTES and _inode(self._folder / name) not in published
+        }
+        remember_facts(self._folder.parent, fresh, started_ns)
+        return found
 
 
 def _chunk_ids(generation: Generation, documents: set[str]) -> list[int]:
@@ -156,15 +197,16 @@ def _copy(source: Segment, documents: Sequence[str], target: SegmentWriter) -> N
     for start in range(0, len(documents), _COPIED_AT_ONCE):
         records = list(source.catalog.records(documents[start : start + _COPIED_AT_ONCE]))
         ids = [chunk.chunk.id for record in records for chunk in record.chunks]
-        target.add(records, source.embeddings(ids))
+        target.add(records, source.embeddings(ids), source.weights(ids))
 
 
-def _published_facts(old: Generation | None) -> dict[tuple[int, int], FileFact]:
+def published_facts(old: Generation | None) -> dict[tuple[int, int], FileFact]:
     """What is known of files that the new generation shares with the old one, by inode."""
     if old is None:
         return {}
-    status = {name: (old.folder / name).stat() for name in old.manifest.files}
-    return {
-        (status[name].st_dev, status[name].st_ino): fact
-        for name, fact in old.manifest.files.items()
-    }
+    return {_inode(old.folder / name): fact for name, fact in old.manifest.files.items()}
+
+
+def _inode(path: Path) -> tuple[int, int]:
+    status = path.stat()
+    return status.st_dev, status.st_ino

@@ -38,6 +38,7 @@ class WordEncoder:
 
     languages = ("en", "zh")
     device = "cpu"
+    weighs_words = False
 
     def __init__(self, **changes):
         facts = {"name": "words", "weights": "w" * 64, "config": "c" * 64, "tokenizer": "t" * 64}

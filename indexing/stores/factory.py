@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING
 
 from indexing.errors import UsageError
+from indexing.stores.index_types import AUTO, DEFAULT_RECALL, FLAT, recipe
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -14,18 +16,21 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from indexing.stores.approximate import ApproximateStore
     from indexing.stores.base import Store
     from indexing.stores.exact import ExactStore
     from indexing.stores.faiss import FaissStore
     from indexing.stores.milvus import MilvusStore
 
+_KINDS = ("faiss", "exact")
 _SHARED = ("milvus",)
-_INDEX_TYPES = {"faiss": ("flat",), "exact": ("flat",)}
+_FACTS_FILE = "store.json"
+"""Beside every store that is not flat."""
 
 
 def store_kinds() -> tuple[str, ...]:
     """Names of the stores that lie in an index's own folder."""
-    return tuple(_INDEX_TYPES)
+    return _KINDS
 
 
 def is_shared(kind: str) -> bool:
@@ -84,20 +89,39 @@ def open_milvus(
     )
 
 
-def make_store(kind: str, dim: int, *, index_type: str = "flat") -> Store:
+def make_store(
+    kind: str, dim: int, *, index_type: str = FLAT, recall: float = DEFAULT_RECALL
+) -> Store:
     """An empty store.
+
+    Args:
+        kind: One of `store_kinds`.
+        dim: Values of a row.
+        index_type: A name of `index_types.NAMED`, `auto`, or a FAISS factory string.
+        recall: Share of the nearest that an approximate type is tuned to find.
 
     Raises:
         UsageError: If there is no such store or index type.
         MissingExtraError: If its engine is not installed.
     """
-    _class(kind)
-    if index_type not in _INDEX_TYPES[kind]:
+    made = _class(kind)
+    if is_flat(kind, index_type):
+        return made(dim)
+    return _approximate()(dim, index_type, recall=recall)
+
+
+def is_flat(kind: str, index_type: str) -> bool:
+    """Whether a store of this type compares with every row, however many there are.
+
+    Raises:
+        UsageError: If the store has no such type.
+    """
+    if kind == "exact" and index_type not in {AUTO, FLAT}:
         raise UsageError(
-            f"The {kind} store has no index type {index_type!r}. "
-            f"Known: {', '.join(_INDEX_TYPES[kind])}."
+            f"The exact store has no index type {index_type!r}, only {FLAT}. "
+            "The faiss store has others."
         )
-    return _class(kind)(dim)
+    return kind == "exact" or index_type == FLAT
 
 
 def build_store(
@@ -106,21 +130,51 @@ def build_store(
     ids: NDArray[np.int64],
     embeddings: NDArray[np.float32],
     *,
-    index_type: str = "flat",
+    index_type: str = FLAT,
+    recall: float = DEFAULT_RECALL,
 ) -> None:
     """Write a store of all these rows, which may be mapped from a file.
+
+    Types that need more rows than there are become flat.
 
     Raises:
         UsageError: If there is no such store or index type.
         MissingExtraError: If its engine is not installed.
     """
-    make_store(kind, embeddings.shape[1], index_type=index_type)
-    _class(kind).build(folder, ids, embeddings)
+    count, dim = embeddings.shape
+    make_store(kind, dim, index_type=index_type, recall=recall)
+    if (
+        is_flat(kind, index_type)
+        or count < recipe(index_type, count, dim).fewest
+        or (recipe(index_type, count, dim).name == FLAT)
+    ):
+        _class(kind).build(folder, ids, embeddings)
+    else:
+        _approximate().build(folder, ids, embeddings, index_type=index_type, recall=recall)
 
 
 def open_store(kind: str, folder: Path) -> Store:
     """The store that was saved in a folder."""
-    return _class(kind).open(folder)
+    opened = _class(kind)
+    if kind == "faiss" and (folder / _FACTS_FILE).is_file():
+        return _approximate().open(folder)
+    return opened.open(folder)
+
+
+def read_facts(folder: Path) -> dict[str, object]:
+    """What is written beside a store of how it was made, and of the recall that was measured.
+
+    Nothing of a flat store, which finds all.
+    """
+    path = folder / _FACTS_FILE
+    found: dict[str, object] = json.loads(path.read_text("utf-8")) if path.is_file() else {}
+    return found
+
+
+def _approximate() -> type[ApproximateStore]:
+    from indexing.stores.approximate import ApproximateStore
+
+    return ApproximateStore
 
 
 def scratch_milvus(dim: int, *, index_type: str) -> AbstractContextManager[MilvusStore]:

@@ -1,6 +1,10 @@
-"""FAISS on the CPU: the flat index, exact and without training."""
+"""FAISS on the CPU: the flat store, and the indexes that other stores search with.
+
+The one place that imports FAISS.
+"""
 
 import struct
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Self
 
@@ -8,7 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from encoder import MissingExtraError
+from indexing.errors import UsageError
 from indexing.stores.base import Capabilities, SearchResult, check_rows, check_search
+from indexing.stores.index_types import AUTO, NAMED
 
 try:
     import faiss
@@ -59,10 +65,7 @@ class FaissStore:
 
     def save(self, folder: Path) -> None:
         """Write the index into an existing folder."""
-        try:
-            faiss.write_index(self._index, str(folder / _FILE))
-        except RuntimeError as error:
-            raise OSError(f"Cannot write {folder / _FILE}: {error}") from error
+        _write(self._index, folder / _FILE)
 
     @classmethod
     def build(cls, folder: Path, ids: NDArray[np.int64], embeddings: NDArray[np.float32]) -> None:
@@ -122,4 +125,252 @@ def _parameters(allowed: NDArray[np.int64] | None, excluded: NDArray[np.int64] |
         )
     else:
         return None
-    return faiss.SearchParameters(sel=selector)  # type: ignore[call-arg]
+    return faiss.SearchParameters(sel=selector)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Setting:
+    """How thoroughly an index is searched; what it has no use for stays 0."""
+
+    nprobe: int = 0
+    """Cells that a search visits."""
+    ef: int = 0
+    """Candidates that a walk through a graph keeps."""
+    refine: int = 1
+    """Candidates for each result that is asked for, scored again by their embeddings."""
+
+    def as_dict(self) -> dict[str, int]:
+        """Plain values for JSON, without those of no use."""
+        return {name: value for name, value in asdict(self).items() if value}
+
+
+class FaissIndex:
+    """Any FAISS index over rows numbered from 0; what is searched for goes with each search.
+
+    FAISS lets several threads search an index on the CPU as long as none of them changes it, so
+    nothing is set on it: parameters and selections are made for each call.
+    """
+
+    def __init__(self, index: Any, file: Path | None = None) -> None:  # noqa: ANN401 - faiss is untyped
+        self._index = index
+        self._core = _core(index)
+        self._file = file
+        self.has_cells = isinstance(self._core, faiss.IndexIVF)
+        self.has_graph = isinstance(self._core, faiss.IndexHNSW)
+        self._selects = self.has_cells or isinstance(self._core, _SELECTING)
+
+    @classmethod
+    def make(cls, factory: str, dim: int) -> Self:
+        """An empty index by a factory string, of inner products where FAISS has them.
+
+        Raises:
+            UsageError: If FAISS cannot read it, or not for so many dimensions.
+        """
+        # Hashes know one order only, which for rows of equal length is that of the inner product.
+        metric = faiss.METRIC_L2 if "LSH" in factory else faiss.METRIC_INNER_PRODUCT
+        try:
+            made = cls(faiss.index_factory(dim, factory, metric))
+        except RuntimeError as error:
+            raise UsageError(
+                f"FAISS makes no index {factory!r} for {dim} dimensions: {_reason(error)}. Known: "
+                f"{', '.join([AUTO, *NAMED])}, or a FAISS factory string such as IVF1024,SQ8."
+            ) from error
+        made._make_quick_to_train()
+        return made
+
+    def _make_quick_to_train(self) -> None:
+        index = self._index
+        if self.has_cells:
+            self._core.cp.niter, self._core.cp.seed = _ROUNDS, _SEED
+        chain = index.chain if isinstance(index, faiss.IndexPreTransform) else None
+        for place in range(chain.size() if chain is not None else 0):
+            step = faiss.downcast_VectorTransform(index.chain.at(place))
+            if isinstance(step, faiss.OPQMatrix):
+                # With FAISS's own 50 rounds over 65,536 rows it takes minutes, for the same recall.
+                step.niter, step.max_train_points = _OPQ_ROUNDS, _OPQ_ROWS
+
+    def __len__(self) -> int:
+        return int(self._index.ntotal)
+
+    def train(self, rows: NDArray[np.float32]) -> None:
+        """Learn cells and codes from rows of shape (n, dim).
+
+        Raises:
+            UsageError: If these are too few.
+        """
+        try:
+            self._index.train(np.ascontiguousarray(rows, np.float32))
+        except RuntimeError as error:
+            raise UsageError(
+                f"FAISS cannot train the index with {len(rows)} rows: {_reason(error)}."
+            ) from error
+
+    def add(self, rows: NDArray[np.float32]) -> None:
+        """Add rows of shape (n, dim), which get the next numbers; they may be mapped."""
+        for start in range(0, len(rows), _WRITTEN_AT_ONCE):
+            block = rows[start : start + _WRITTEN_AT_ONCE]
+            self._index.add(np.ascontiguousarray(block, np.float32))
+
+    def search(
+        self,
+        queries: NDArray[np.float32],
+        k: int,
+        setting: Setting,
+        chosen: NDArray[np.bool_] | None = None,
+    ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+        """Scores and numbers of the best rows, shape (m, k) each; -1 where there are fewer.
+
+        Args:
+            queries: Shape (m, dim).
+            k: How many.
+            setting: How thoroughly.
+            chosen: For each row whether it may be found; None for all.
+        """
+        rows = np.ascontiguousarray(queries, np.float32)
+        if chosen is not None and not self._selects:
+            return self._sifted(rows, k, setting, chosen)
+        selector = None
+        if chosen is not None:
+            selector = faiss.IDSelectorBitmap(np.packbits(chosen, bitorder="little"))
+        params = _nested(self._index, k, setting, selector)
+        scores, places = self._index.search(rows, k, params=params)
+        return scores, places
+
+    def _sifted(
+        self, queries: NDArray[np.float32], k: int, setting: Setting, chosen: NDArray[np.bool_]
+    ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+        """For indexes that cannot select: more are fetched, until enough of them are chosen."""
+        share = max(1, int(np.count_nonzero(chosen))) / len(chosen)
+        fetched = min(len(self), int(2 * k / share) + 1)
+        while True:
+            params = _nested(self._index, fetched, setting, None)
+            scores, places = self._index.search(queries, fetched, params=params)
+            kept = (places >= 0) & chosen[places]
+            if fetched == len(self) or (kept.sum(axis=1) >= k).all():
+                break
+            fetched = min(len(self), 4 * fetched)
+        first = np.argsort(~kept, axis=1, kind="stable")[:, :k]
+        scores = np.take_along_axis(scores, first, axis=1)
+        places = np.where(
+            np.take_along_axis(kept, first, axis=1), np.take_along_axis(places, first, axis=1), -1
+        )
+        missing = ((0, 0), (0, k - first.shape[1]))
+        return (
+            np.pad(scores, missing, constant_values=-np.inf),
+            np.pad(places, missing, constant_values=-1),
+        )
+
+    @property
+    def cells(self) -> int:
+        """How many cells there are; 0 where rows are not sorted into cells."""
+        return int(self._core.nlist) if self.has_cells else 0
+
+    def list_sizes(self) -> NDArray[np.int64]:
+        """How many rows each cell holds; empty where there are no cells."""
+        if not self.has_cells:
+            return np.empty(0, np.int64)
+        lists = self._core.invlists
+        return np.array([lists.list_size(place) for place in range(self.cells)], np.int64)
+
+    def save(self, file: Path) -> None:
+        """Write the index."""
+        _write(self._index, file)
+
+    @classmethod
+    def open(cls, file: Path) -> Self:
+        """Read what `save` wrote."""
+        return cls(faiss.read_index(str(file)), file)
+
+
+_ROUNDS, _SEED = 8, 1234
+"""Of k-means; after eight rounds the cells hardly move."""
+_OPQ_ROUNDS, _OPQ_ROWS = 8, 16_384
+_SELECTING = (faiss.IndexFlat, faiss.IndexScalarQuantizer, faiss.IndexRaBitQ, faiss.IndexHNSW)
+
+
+def inner_products(
+    queries: NDArray[np.float32], rows: NDArray[np.float32], places: NDArray[np.int64]
+) -> NDArray[np.float32]:
+    """The exact scores of some rows for each query, without copying the rows.
+
+    Args:
+        queries: Shape (m, dim).
+        rows: All rows, shape (n, dim), of one piece; they may be mapped.
+        places: Which rows, shape (m, c); -1 gives -inf.
+
+    Raises:
+        ValueError: If the rows are not of one piece.
+    """
+    if not rows.flags.c_contiguous or rows.dtype != np.float32:
+        raise ValueError("rows must be float32 and of one piece.")
+    queries = np.ascontiguousarray(queries, np.float32)
+    places = np.ascontiguousarray(places, np.int64)
+    found = np.full(places.shape, -np.inf, np.float32)
+    faiss.fvec_inner_products_by_idx(
+        faiss.swig_ptr(found),
+        faiss.swig_ptr(queries),
+        faiss.swig_ptr(rows),
+        faiss.swig_ptr(places),
+        rows.shape[1],
+        *places.shape,
+    )
+    found[places < 0] = -np.inf
+    return found
+
+
+def nearest_rows(
+    queries: NDArray[np.float32], rows: NDArray[np.float32], k: int
+) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    """The `k` nearest of all rows, exactly: scores and numbers, shape (m, k) each."""
+    scores, places = faiss.knn(
+        np.ascontiguousarray(queries, np.float32), rows, k, faiss.METRIC_INNER_PRODUCT
+    )
+    return scores, places
+
+
+def _core(index: Any) -> Any:  # noqa: ANN401 - faiss is untyped
+    """The index that holds the rows, without what is put around it."""
+    index = faiss.downcast_index(index)
+    if isinstance(index, faiss.IndexPreTransform):
+        return _core(index.index)
+    return _core(index.base_index) if isinstance(index, faiss.IndexRefine) else index
+
+
+def _nested(index: Any, k: int, setting: Setting, selector: Any) -> Any:  # noqa: ANN401 - faiss is untyped
+    """Search parameters of one call, one within the other as the indexes are."""
+    index = faiss.downcast_index(index)
+    if isinstance(index, faiss.IndexPreTransform):
+        inner = _nested(index.index, k, setting, selector)
+        return inner and faiss.SearchParametersPreTransform(index_params=inner)
+    if isinstance(index, faiss.IndexRefine):
+        inner = _nested(index.base_index, k, setting, selector)
+        # The store fetches more and scores it again, as it does for every index.
+        return faiss.IndexRefineSearchParameters(k_factor=1.0, base_index_params=inner)
+    chosen = {} if selector is None else {"sel": selector}
+    if isinstance(index, faiss.IndexIVF):
+        more = {}
+        if isinstance(faiss.downcast_index(index.quantizer), faiss.IndexHNSW):
+            thorough = max(2 * setting.nprobe, _LEAST_EF)
+            more["quantizer_params"] = faiss.SearchParametersHNSW(efSearch=thorough)
+        kind = faiss.SearchParametersIVF
+        if isinstance(index, faiss.IndexIVFPQ):
+            kind = faiss.IVFPQSearchParameters
+        return kind(nprobe=max(1, setting.nprobe), **chosen, **more)
+    if isinstance(index, faiss.IndexHNSW):
+        return faiss.SearchParametersHNSW(efSearch=max(setting.ef, k), **chosen)
+    return faiss.SearchParameters(**chosen) if chosen else None
+
+
+_LEAST_EF = 64
+
+
+def _reason(error: RuntimeError) -> str:
+    """The last part of a FAISS message, behind the place in its source."""
+    return str(error).rpartition(": ")[2].strip().rstrip(".") or "no reason given"
+
+
+def _write(index: Any, file: Path) -> None:  # noqa: ANN401 - faiss is untyped
+    try:
+        faiss.write_index(index, str(file))
+    except RuntimeError as error:
+        raise OSError(f"Cannot write {file}: {error}") from error

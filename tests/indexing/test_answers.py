@@ -3,7 +3,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from indexing.answers import RANK_DISCOUNT, ScoredSentence, answer, score_sentences
+from indexing.answers import (
+    COSINE_SHARE,
+    HIT_WEIGHT,
+    ScoredSentence,
+    answer,
+    score_sentences,
+)
 from indexing.hits import Hit, Scores
 
 
@@ -27,11 +33,12 @@ class FakeEncoder:
         return self._unknown
 
 
-def make_hit(text, *, rank=1, start=0, document="guide.md"):
+def make_hit(text, *, rank=1, start=0, document="guide.md", scores=None):
+    scores = scores or Scores(fused=1.0)
     return Hit(
         rank=rank,
-        score=1.0,
-        scores=Scores(),
+        score=scores.last,
+        scores=scores,
         relevance=None,
         document=document,
         title="Guide",
@@ -80,8 +87,8 @@ def test_scores_join_cosine_and_share_of_words():
     got = score_sentences("password invoice", [hit], FakeEncoder(cosines))
 
     assert [(s.text, s.score) for s in got] == [
-        ("The invoice is there.", pytest.approx((0.6 + 0.5) / 2)),
-        ("The password is here.", pytest.approx((0.2 + 0.5) / 2)),
+        ("The invoice is there.", pytest.approx(COSINE_SHARE * 0.6 + (1 - COSINE_SHARE) * 0.5)),
+        ("The password is here.", pytest.approx(COSINE_SHARE * 0.2 + (1 - COSINE_SHARE) * 0.5)),
     ]
 
 
@@ -103,7 +110,23 @@ def test_an_opposite_meaning_counts_as_none():
 
     got = score_sentences("password", [hit], FakeEncoder(cosines))
 
-    assert got[0].score == pytest.approx(0.5)
+    assert got[0].score == pytest.approx(1 - COSINE_SHARE)
+
+
+def test_an_encoder_that_has_no_say_encodes_nothing():
+    encoder = FakeEncoder(unknown=0.3)
+
+    assert score_sentences("password", [make_hit("The password is here.")], encoder)
+    assert encoder.read == []
+
+
+def test_an_encoder_that_knows_some_of_the_query_has_some_say():
+    hit = make_hit("The password is here.")
+    encoder = FakeEncoder({"The password is here.": 0.5}, unknown=0.125)  # trust of a half
+
+    (got,) = score_sentences("password", [hit], encoder)
+
+    assert got.score == pytest.approx(COSINE_SHARE / 2 * 0.5 + (1 - COSINE_SHARE / 2))
 
 
 def test_rare_words_count_more():
@@ -248,13 +271,47 @@ def test_the_sentence_that_shares_the_words_of_a_chinese_question_wins(
     assert got[0].text.startswith(beginning)
 
 
-def test_a_sentence_of_a_lower_hit_counts_less():
-    first, second = "Free some room on the disk.", "Every disk has its own room."
-    hits = [make_hit(first), make_hit(second, rank=2)]
-    cosines = {first: 0.50, second: 0.55}
+FIRST, SECOND = "Free some room on the disk.", "Every disk has its own room."
 
-    got = {s.hit: s.score for s in score_sentences("unheard", hits, FakeEncoder(cosines))}
 
-    assert got[1] == pytest.approx(0.25, abs=1e-6)
-    assert got[2] == pytest.approx(0.275 / (1 + RANK_DISCOUNT), abs=1e-6)
-    assert got[1] > got[2]
+def scored(first, second):
+    """The scores of two sentences with the cosines 0.5 and 0.55, in two hits."""
+    hits = [make_hit(FIRST, scores=first), make_hit(SECOND, rank=2, scores=second)]
+    found = score_sentences("unheard", hits, FakeEncoder({FIRST: 0.5, SECOND: 0.55}))
+    by_hit = {sentence.hit: sentence.score for sentence in found}
+    assert by_hit[1] == pytest.approx(COSINE_SHARE * 0.5, abs=1e-6)
+    return by_hit[2]
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "behind"),
+    [
+        (Scores(fused=0.9), Scores(fused=0.8), 0.1),
+        (Scores(fused=0.9), Scores(fused=0.9), 0.0),
+        (Scores(dense=0.7), Scores(dense=0.65), 0.05),
+        (Scores(lexical=20.0), Scores(lexical=19.0), 0.05),
+        (Scores(fused=0.5, rerank=0.8), Scores(fused=0.9, rerank=0.7), 0.1),
+    ],
+)
+def test_a_sentence_loses_by_what_its_hit_is_behind_the_best(first, second, behind):
+    want = COSINE_SHARE * 0.55 - HIT_WEIGHT * behind
+
+    assert scored(first, second) == pytest.approx(max(0, want), abs=1e-6)
+
+
+def test_a_hit_far_behind_has_nothing_to_say():
+    assert scored(Scores(fused=1.0), Scores(fused=0.1)) == 0.0
+
+
+def test_a_hit_that_the_reranker_did_not_reach_is_not_before_those_that_it_read():
+    hits = [
+        make_hit("One of the trains.", scores=Scores(fused=0.2, rerank=0.6)),
+        make_hit("Two of the trains.", rank=2, scores=Scores(fused=0.1, rerank=0.3)),
+        make_hit("Three of the trains.", rank=3, scores=Scores(fused=0.9)),
+    ]
+
+    found = score_sentences("trains", hits, FakeEncoder())
+
+    assert [sentence.hit for sentence in found] == [1, 2, 3]
+    assert found[1].score == pytest.approx(1 - COSINE_SHARE - HIT_WEIGHT * 0.3)
+    assert found[2].score == found[1].score

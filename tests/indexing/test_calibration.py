@@ -2,20 +2,25 @@
 
 import hashlib
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
+import indexing.calibrating
 from data import GoldenQuestion
 from indexing import build_index, open_index
 from indexing.calibrating import (
     calibrate_index,
     fusion_for,
+    gather,
     golden_questions,
     synthetic_questions,
 )
 from indexing.calibration import (
+    FALSE_ANSWER_RATE,
     NAME,
+    Calibration,
     Evidence,
     ModeCalibration,
     fit,
@@ -23,6 +28,11 @@ from indexing.calibration import (
     read_sections,
     write_section,
 )
+from indexing.evidence import answer_probability
+from indexing.hits import Mode
+from indexing.judging import gather_evidence
+from indexing.questions import KEPT_WORDS, STRANGE_WORDS
+from indexing.reranking import Reranking
 
 rng = np.random.default_rng(3)
 
@@ -177,6 +187,42 @@ def test_a_build_calibrates_what_is_large_enough(kb, make_word_encoder):
         assert hits[0].score == hits[0].scores.last  # the raw one stays
 
 
+def test_an_index_that_nothing_can_be_learned_from_is_not_tried_again_with_each_change(
+    tmp_path, make_word_encoder, monkeypatch
+):
+    tried = []
+
+    def nothing(*_, **__):
+        tried.append(1)
+        raise ValueError("No question found a right hit.")
+
+    monkeypatch.setattr(indexing.calibrating, "calibrate", nothing)
+    for count, times in ((150, 1), (151, 1), (200, 2)):
+        lines = [line(number) for number in range(count)]
+        build_index(["-"], tmp_path / "kb", encoder=make_word_encoder(), lines=lines)
+        assert len(tried) == times
+
+    index = open_index(tmp_path / "kb", encoder=make_word_encoder())
+    assert [hit.relevance for hit in index.search("number5", 3)] == [None] * 3
+    assert index.answer("number5").threshold is None
+
+
+def test_scanning_finds_what_the_stores_find(tmp_path, make_word_encoder):
+    lines = [line(number) for number in range(150)]
+    build_index(["-"], tmp_path / "kb", encoder=make_word_encoder(), lines=lines[:120])
+    build_index(["-"], tmp_path / "kb", encoder=make_word_encoder(), lines=lines[10:])
+    generation = open_index(tmp_path / "kb", encoder=make_word_encoder()).generation
+    assert generation.delta is not None
+    assert len(generation.deleted)
+    rng = np.random.default_rng(0)
+    queries = rng.standard_normal((3, generation.manifest.encoder.dim)).astype(np.float32)
+
+    got, want = generation.scan(queries, 20), generation.search(queries, 20)
+
+    assert got.ids.tolist() == want.ids.tolist()
+    np.testing.assert_allclose(got.scores, want.scores, rtol=1e-5)
+
+
 def test_a_small_index_has_no_relevance(tmp_path, word_encoder):
     build_index(["-"], tmp_path / "kb", encoder=word_encoder, lines=[line(n) for n in range(20)])
     index = open_index(tmp_path / "kb", encoder=word_encoder)
@@ -195,7 +241,44 @@ def test_synthetic_questions_are_about_their_chunk(kb, make_word_encoder):
         (document,) = question.documents
         (chunk,) = generation.chunks_of(document)
         assert question.is_answered_by(chunk)
-        assert set(question.text.split()) <= set(chunk.text.replace(".", "").split())
+        own = set(chunk.text.replace(".", "").split())
+        assert own & set(question.text.split())
+
+
+def test_synthetic_questions_keep_half_of_the_words_and_take_others_from_the_index(
+    kb, make_word_encoder
+):
+    generation = open_index(kb, encoder=make_word_encoder()).generation
+    chunks = generation.chunks(generation.chunk_ids().tolist()).values()
+    everything = {word for chunk in chunks for word in chunk.text.replace(".", "").split()}
+
+    made = synthetic_questions(generation, 150)
+
+    kept, lengths = [], []
+    for question in made:
+        (chunk,) = generation.chunks_of(min(question.documents))
+        own, said = chunk.text.replace(".", "").split(), question.text.split()
+        assert set(said) <= everything
+        kept.append(len(set(own) & set(said)) / len(set(own)))
+        lengths.append(len(said) / len(own))
+    # Some words of other texts stand in this one too: "About", "it", "says".
+    assert KEPT_WORDS <= np.mean(kept) < KEPT_WORDS + 0.12
+    assert np.mean(lengths) == pytest.approx(
+        KEPT_WORDS + (1 - KEPT_WORDS) * STRANGE_WORDS, abs=0.02
+    )
+
+
+def test_chinese_is_kept_and_left_out_by_a_character_or_two(tmp_path, word_encoder):
+    texts = [f"第{chr(0x4E00 + 37 * n)}个题目讲的是铁路票价与行李规定" for n in range(30)]
+    lines = [json.dumps({"id": f"z{n}", "text": text}) for n, text in enumerate(texts)]
+    build_index(["-"], tmp_path / "kb", encoder=word_encoder, lines=lines)
+    generation = open_index(tmp_path / "kb", encoder=word_encoder).generation
+
+    made = synthetic_questions(generation, 30)
+
+    assert len(made) == 30
+    assert all(" " not in question.text for question in made)
+    assert len({question.text for question in made}) > 25
 
 
 def test_golden_questions_take_the_place_of_synthetic_ones_and_stay(tmp_path, word_encoder):
@@ -238,12 +321,181 @@ def test_too_few_questions_are_refused(kb, word_encoder):
         calibrate_index(kb, word_encoder, golden)
 
 
+# What speaks for an answer
+
+
+def test_the_evidence_is_weighed_by_value():
+    rows = np.array([[0.5, 0.25, 0.6, 1.0, 0.1], [0.5, 0.25, 0.1, 1.0, 0.1], [0.0] * 5])
+
+    got = answer_probability(rows, 0.2)
+
+    odds = [-3.6 + 3.25 * 0.5 + 3.1 * 0.25 + 2.5 * near - 2.7 + 13 * 0.1 for near in (0.5, 0.0)]
+    want = [1 / (1 + np.exp(-value)) for value in (*odds, -3.6)]
+    np.testing.assert_allclose(got, want, rtol=1e-9)
+
+
+def test_the_evidence_of_the_first_hits_is_what_it_is_said_to_be(kb, make_word_encoder):
+    index = open_index(kb, encoder=make_word_encoder())
+    query = json.loads(line(5))["text"] + " Nonsense."
+    asked = index.ask(query)
+    ids = [id_ for id_, _ in asked.ranked(Mode.HYBRID, 5)][:5]
+
+    coverage, sentence, cosine, trust, lead = gather_evidence(asked, Mode.HYBRID, ids)
+
+    worth = index.generation.lexical.worth(query)
+    held = {term for term, *_, is_in in index.generation.lexical.terms(query, line(5)) if is_in}
+    want = sum(worth[term] for term in held) / sum(worth.values())
+    shares = asked.lexical_shares(ids)
+    assert 0 < want < 1
+    assert coverage == sentence == pytest.approx(want)
+    assert cosine == pytest.approx(asked.cosines(ids).max())
+    assert trust == 1.0
+    assert lead == pytest.approx(max(shares) - np.mean(shares))
+
+
+def test_words_alone_need_no_encoder(kb):
+    index = open_index(kb)  # its encoder exists in the tests only, so that loading it would fail
+    asked = index.ask("tax number5", mode="lexical")
+    ids = list(asked.lexical(5))
+
+    coverage, _, cosine, trust, _ = gather_evidence(asked, Mode.LEXICAL, ids)
+
+    assert (coverage > 0, cosine, trust) == (True, 0.0, 0.0)
+
+
+def test_without_hits_nothing_speaks_for_an_answer(kb, make_word_encoder):
+    index = open_index(kb, encoder=make_word_encoder())
+
+    answer = index.answer("tax", filter='path == "d5" and path == "d6"')
+
+    assert (answer.is_found, answer.relevance) == (False, pytest.approx(1 / (1 + np.exp(3.6))))
+
+
+def test_the_threshold_is_for_the_evidence_of_the_calibration(kb, make_word_encoder):
+    encoder = make_word_encoder()
+    index = open_index(kb, encoder=encoder)
+    made = index.generation.calibration
+    questions = synthetic_questions(index.generation)
+
+    gathered = list(gather(index.generation, encoder, questions))
+
+    for mode in ("dense", "lexical", "hybrid"):
+        missed = np.array([found[mode].missed for found in gathered])
+        want = np.sort(answer_probability(missed, made.unrelated_cosine))
+        np.testing.assert_allclose(made.modes[mode].unanswerable, want, atol=1e-6)
+    asked = questions[3].text
+    ids = [hit.chunk for hit in index.search(asked, 5)]
+    seen = gather_evidence(index.ask(asked), Mode.HYBRID, ids)
+    want = answer_probability(seen[None], made.unrelated_cosine)[0]
+    assert index.answer(asked).relevance == pytest.approx(want)
+
+
+def test_a_threshold_of_an_earlier_version_is_for_the_best_hit(kb, make_word_encoder, tmp_path):
+    index = open_index(kb, encoder=make_word_encoder())
+    made = index.generation.calibration
+    index.generation.__dict__["calibration"] = replace(made, unrelated_cosine=None)
+    query = json.loads(line(5))["text"]
+
+    best = max(hit.relevance for hit in index.search(query, 5))
+
+    assert index.answer(query).relevance == best
+
+
+# Rerankers
+
+
+class Overlap:
+    """Says how many of the query's words a text holds, but for a few that it is wrong about."""
+
+    name = "overlap"
+
+    def score(self, query, documents, *, time_limit_s=None):
+        wanted = set(query.split())
+        return np.array([len(wanted & set(text.split())) / 20 for text in documents], np.float32)
+
+
+def asked_number(number):
+    return json.loads(line(number))["text"].removesuffix(".")
+
+
+@pytest.fixture(scope="module")
+def reranked_kb(tmp_path_factory, make_word_encoder):
+    folder = tmp_path_factory.mktemp("reranked") / "kb"
+    build_index(["-"], folder, encoder=make_word_encoder(), lines=[line(n) for n in range(150)])
+    golden = [GoldenQuestion(question=asked_number(n), document=f"d{n}") for n in range(40)]
+    reranking = Reranking(model=Overlap(), depth=20)
+    calibrate_index(folder, make_word_encoder(), golden, reranking=reranking)
+    return open_index(folder, encoder=make_word_encoder())
+
+
+def test_a_rerankers_scores_get_a_meaning_that_follows_their_order(reranked_kb):
+    found = reranked_kb.generation.calibration
+    assert (found.reranker, set(found.modes)) == (
+        "overlap",
+        {"dense", "lexical", "hybrid", "reranked"},
+    )
+
+    for number in (3, 77, 120):
+        hits = reranked_kb.search(asked_number(number), 10, rerank=Overlap())
+
+        said = np.array([hit.scores.rerank for hit in hits], np.float64)
+        odds = np.log(said / (1 - said))[:, None]
+        want = found.modes["reranked"].relevance(odds)
+        assert [hit.relevance for hit in hits] == pytest.approx(want.tolist(), abs=1e-6)
+        assert [hit.relevance for hit in hits] == sorted(want.tolist(), reverse=True)
+        assert [hit.better_than for hit in hits] == sorted(
+            (hit.better_than for hit in hits), reverse=True
+        )
+        assert (hits[0].document, hits[0].relevance > 0.5) == (f"d{number}", True)
+
+
+def test_hits_that_the_reranker_did_not_read_are_judged_by_the_legs(reranked_kb):
+    reranking = Reranking(model=Overlap(), depth=3)
+    plain = {hit.chunk: hit.relevance for hit in reranked_kb.search(asked_number(3), 10)}
+
+    hits = reranked_kb.search(asked_number(3), 10, rerank=reranking)
+
+    assert [hit.scores.rerank is None for hit in hits] == [False] * 3 + [True] * 7
+    assert [hit.relevance for hit in hits[3:]] == [plain[hit.chunk] for hit in hits[3:]]
+
+
+def test_another_reranker_has_no_meaning_here_and_refuses_nothing(reranked_kb, kb):
+    class Other(Overlap):
+        name = "other"
+
+    for folder, scorer in ((reranked_kb.folder, Other()), (kb, Overlap())):
+        index = open_index(folder, encoder=reranked_kb.encoder)
+        hits = index.search("entirely other matters altogether", 5, rerank=scorer)
+        assert [(hit.relevance, hit.better_than) for hit in hits] == [(None, None)] * 5
+        answer = index.answer("entirely other matters about tax", rerank=scorer)
+        assert (answer.relevance, answer.threshold) == (None, None)
+        assert answer.is_found
+
+
+def test_an_answer_from_reranked_hits_has_a_threshold_of_its_own(reranked_kb):
+    answer = reranked_kb.answer(asked_number(5), rerank=Overlap())
+    refused = reranked_kb.answer("entirely other matters altogether", rerank=Overlap())
+
+    modes = reranked_kb.generation.calibration.modes
+    assert answer.threshold == modes["reranked"].threshold(FALSE_ANSWER_RATE)
+    assert answer.threshold != modes["hybrid"].threshold(FALSE_ANSWER_RATE)
+    assert answer.sentences[0].document == "d5"
+    assert not refused.is_found
+
+
+def test_a_calibration_that_was_kept_before_rerankers_had_a_meaning_is_read(kb):
+    body = read_calibration(open_index(kb).generation.folder).as_dict()
+    del body["reranker"]
+
+    assert Calibration.from_dict(body).reranker is None
+
+
 # Answers
 
 
 def test_a_question_without_an_answer_is_refused_by_the_threshold(kb, make_word_encoder):
     index = open_index(kb, encoder=make_word_encoder())
-    question = json.loads(line(5))["text"]
+    question = json.loads(line(60))["text"]  # that no other text repeats
 
     found = index.answer(question)
     refused = index.answer("entirely other matters altogether")
@@ -251,7 +503,10 @@ def test_a_question_without_an_answer_is_refused_by_the_threshold(kb, make_word_
     assert found.is_found
     assert found.relevance > found.threshold
     best = found.sentences[0]
-    assert (best.document, best.text) == ("d5", index.generation.text("d5")[best.start : best.end])
+    assert (best.document, best.text) == (
+        "d60",
+        index.generation.text("d60")[best.start : best.end],
+    )
     assert not refused.is_found
     assert refused.relevance <= refused.threshold
     assert refused.sentences == ()

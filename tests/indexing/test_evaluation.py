@@ -14,8 +14,11 @@ from indexing.evaluation import (
     evaluate_golden,
     evaluate_pair_file,
     is_right,
+    score_rankings,
     score_run,
 )
+from indexing.judged import DatasetRankings
+from indexing.reranking import Reranking
 
 
 @pytest.fixture
@@ -199,3 +202,43 @@ def test_pairs_are_scored_by_the_cosines_of_their_texts(word_encoder):
     want = spearmanr([rows[pair.text1] @ rows[pair.text2] for pair in pairs], labels)
     assert result["spearman"] == pytest.approx(want.statistic, abs=1e-4)
     assert (result["pairs"], result["task"], "accuracy" in result) == (10, None, False)
+
+
+# Rerankers
+
+
+class Wanted:
+    """Says of each text how often it holds a letter."""
+
+    name = "wanted"
+
+    def score(self, query, documents, *, time_limit_s=None):
+        assert time_limit_s is None
+        return np.array([text.count("z") / 10 for text in documents], np.float32)
+
+
+def reranked_set():
+    texts = {"a": "one train", "b": "two trains z", "c": "a train zz", "d": "zzz nothing"}
+    return BeirDataset(
+        name="small",
+        split="test",
+        corpus={id_: BeirDocument("", text) for id_, text in texts.items()},
+        queries={"q": "train"},
+        qrels={"q": {"c": 1}},
+    )
+
+
+def test_a_judged_set_is_scored_behind_a_reranker(word_encoder):
+    rankings = DatasetRankings(reranked_set(), word_encoder)
+    plain = list(score_rankings(rankings, "hybrid").run["q"])
+
+    def behind(depth):
+        reranking = Reranking(model=Wanted(), depth=depth)
+        return score_rankings(rankings, "hybrid", reranking=reranking)
+
+    everything, two = behind(4), behind(2)
+    assert everything.mode == "hybrid + wanted"
+    assert list(everything.run["q"]) == ["d", "c", "b", "a"]
+    assert set(list(two.run["q"])[:2]) == set(plain[:2])
+    assert list(two.run["q"])[2:] == plain[2:]
+    assert list(two.run["q"].values()) == sorted(two.run["q"].values(), reverse=True)

@@ -113,6 +113,22 @@ def test_an_odd_query_gives_hits_and_no_error(index, query):
         assert len(index.search(query, 3, mode=mode)) <= 3
 
 
+@pytest.mark.parametrize("mode", ["dense", "lexical", "hybrid"])
+def test_a_query_that_is_no_text_is_refused_in_every_mode(index, mode):
+    with pytest.raises(ValueError, match="bytes that are no text"):
+        index.search("caf\udce9", mode=mode)
+    with pytest.raises(ValueError, match="bytes that are no text"):
+        index.answer("caf\udce9", mode=mode)
+
+
+@pytest.mark.parametrize("query", ["what is the of a", "🎉🚀", "?!", "\x01", "password " * 11_000])
+@pytest.mark.parametrize("mode", ["dense", "lexical", "hybrid"])
+def test_an_odd_question_has_an_answer_or_none_and_no_error(index, query, mode):
+    for sentence in index.answer(query, mode=mode).sentences:
+        text = index.generation.text(sentence.document)
+        assert text[sentence.start : sentence.end] == sentence.text
+
+
 def test_wrong_arguments_are_refused(index):
     with pytest.raises(ValueError, match="k must be at least 1, got 0"):
         index.search("word", 0)
