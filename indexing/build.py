@@ -25,7 +25,7 @@ def _parser() -> Parser:
     option(
         "--encoder", metavar="M", help="folder or hub id (default: the embedded all-MiniLM-L6-v2)"
     )
-    option("--store", choices=("faiss", "exact", "milvus"), help="default: faiss")
+    option("--store", choices=("faiss", "exact", "torch", "milvus"), help="default: faiss")
     option(
         "--index-type",
         metavar="T",

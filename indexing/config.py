@@ -25,7 +25,8 @@ class BuildConfig:
     encoder: str | None = None
     """Folder or hub id of the encoder."""
     store: str | None = None
-    """`faiss`, `exact` or `milvus`."""
+    """`faiss`, `exact`, `torch`, which is exact and searches on a GPU where there is one, or
+    `milvus`."""
     index_type: str | None = None
     """`auto`, `flat`, `ivf_sq8`, ... (see `stores.index_types`), or a FAISS factory string."""
     recall: float | None = None

@@ -30,7 +30,7 @@ def _parser() -> Parser:
     option("--rerank", metavar="M", help="folder or hub id of a reranker for the first hits")
     option(
         "--store",
-        choices=("exact", "faiss", "milvus"),
+        choices=("exact", "faiss", "torch", "milvus"),
         default="exact",
         help="for --dataset; milvus is the server of ANGLER_MILVUS_URI, or else Milvus Lite",
     )

@@ -28,9 +28,22 @@ class SegmentWriter:
         store: str | None,
         index_type: str,
         recall: float = DEFAULT_RECALL,
+        grown_from: Path | None = None,
+        device: str = "cpu",
         weighs_words: bool = False,
     ) -> None:
-        """Begin a segment; without a store where `store` is None, as it lies elsewhere."""
+        """Begin a segment.
+
+        Args:
+            folder: Where to write it.
+            dim: Values of an embedding.
+            store: The kind of its store; None where it lies elsewhere.
+            index_type: The store's type.
+            recall: What an approximate type is to find.
+            grown_from: The segment whose chunks are most of these, if there is one.
+            device: Where an approximate store is built.
+            weighs_words: Whether the encoder weighs the words of each chunk.
+        """
         folder.mkdir(parents=True)
         self._sparse = SparseWriter(folder) if weighs_words else None
         self._folder = folder
@@ -39,6 +52,7 @@ class SegmentWriter:
         if store is not None:  # a wrong type is found out before the work
             make_store(store, dim, index_type=index_type, recall=recall)
         self._store, self._index_type, self._recall = store, index_type, recall
+        self._grown_from, self._device = grown_from, device
         self._count = 0
         self._ids: list[NDArray[np.int64]] = []
         self._file = (folder / EMBEDDINGS).open("wb")
@@ -89,6 +103,8 @@ class SegmentWriter:
             rows,
             index_type=self._index_type,
             recall=self._recall,
+            grown_from=self._grown_from,
+            device=self._device,
         )
 
 

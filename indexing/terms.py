@@ -36,6 +36,8 @@ class Terms:
     index_type: str
     recall: float = DEFAULT_RECALL
     """Share of the nearest that an approximate store is to find."""
+    device: str = "auto"
+    """Where the store is built; it leaves no trace in the index."""
     store_options: Mapping[str, str] = field(default_factory=dict)
     """Where the rows lie, for a store outside the index's folder."""
 
@@ -71,6 +73,7 @@ def agree(
             store=config.store or "faiss",
             index_type=_chosen_type(config, config.store or "") or default_type(config.store),
             recall=config.recall or DEFAULT_RECALL,
+            device=config.device,
             store_options=new_options(config, index),
         )
     check_same_encoder(index, built.encoder, spec)
@@ -85,6 +88,7 @@ def agree(
         store=built.store,
         index_type=built.index_type,
         recall=built.recall,
+        device=config.device,
         store_options=built.store_options,
     )
 
@@ -134,7 +138,7 @@ def _splitter(
 
 def default_type(store: str | None) -> str:
     """The index type where none was chosen."""
-    return FLAT if store == "exact" else AUTO
+    return FLAT if store in {"exact", "torch"} else AUTO
 
 
 def _way_out(option: str, built: Manifest, index: Path, wanted: object) -> str:

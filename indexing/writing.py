@@ -68,7 +68,7 @@ class GenerationWriter:
         self._segment = self._segment_writer(BASE if old is None else DELTA)
         self._lexical = LexicalWriter(folder / LEXICAL)
 
-    def _segment_writer(self, name: str) -> SegmentWriter:
+    def _segment_writer(self, name: str, grown_from: Path | None = None) -> SegmentWriter:
         return SegmentWriter(
             self._folder / name,
             self._terms.encoder.dim,
@@ -76,6 +76,8 @@ class GenerationWriter:
             # The delta is small and often written: comparing with all of it is exact and quick.
             index_type=FLAT if name == DELTA else self._terms.index_type,
             recall=self._terms.recall,
+            grown_from=grown_from,
+            device=self._terms.device,
             weighs_words=self.weighs_words,
         )
 
@@ -137,7 +139,7 @@ class GenerationWriter:
         points.passing("folding")
         base, delta = self._open(BASE), self._open(DELTA)
         stale = base.catalog.documents_of(deleted.tolist())
-        folded = self._segment_writer(_FOLDED)
+        folded = self._segment_writer(_FOLDED, self._folder / BASE)
         _copy(base, [id_ for id_ in base.catalog.states() if id_ not in stale], folded)
         _copy(delta, list(delta.catalog.states()), folded)
         folded.close()

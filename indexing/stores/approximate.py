@@ -35,6 +35,8 @@ _WAIT_NS = 50.0
 """Of memory, for a row that a graph leads to."""
 _SEED = 99
 _KEPT_MASKS = 8
+_MOST_GROWTH = 2.0
+"""Times the rows that cells and codes were learned from; beyond, they are learned anew."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,6 +47,8 @@ class StoreFacts:
     factory: str
     rows: int
     """How many there were when it was made."""
+    trained: int
+    """How many there were when its cells and codes were learned."""
     target: float
     recall: float
     """Measured against exact search with rows that the setting was not chosen by."""
@@ -111,18 +115,40 @@ class ApproximateStore:
         elif recipe(self._index_type, len(self._ids), self._rows.shape[1]).name != FLAT:
             self._make()
 
-    def _make(self) -> None:
+    def _make(self, device: str = "cpu") -> None:
         """Train, fill and tune the index over all rows, if they are enough."""
+        from indexing.stores.torch_engine import engine_for  # torch costs a second to import
+
         found = recipe(self._index_type, len(self._rows), self._rows.shape[1])
         if len(self._rows) < found.fewest:
             return
         index = FaissIndex.make(found.factory, self._rows.shape[1])
-        index.train(_sampled(self._rows, found.training or len(self._rows)))
-        index.add(self._rows)
+        engine = engine_for(device)
+        index.train(_sampled(self._rows, found.training or len(self._rows)), engine)
+        index.add(self._rows, engine)
         self._recipe, self._index = found, index
-        self._facts = self._tuned(index, found)
+        self._facts = self._tuned(index, found, len(self._rows))
 
-    def _tuned(self, index: FaissIndex, found: Recipe) -> StoreFacts:
+    def _regrown_from(self, folder: Path) -> bool:
+        """Make the index out of that of a smaller store, if that was learned from enough rows."""
+        old = type(self).open(folder) if (folder / FACTS_FILE).is_file() else None
+        if old is None or old._index is None or old._facts is None or old._recipe is None:
+            return False
+        is_same = (old._index_type, old._target) == (self._index_type, self._target)
+        is_large = len(self._rows) > _MOST_GROWTH * old._facts.trained
+        if not is_same or is_large or not old._index.has_cells or old._removed.any():
+            return False
+        if recipe(self._index_type, *self._rows.shape).name != old._facts.index_type:
+            return False
+        numbers = np.full(len(old._ids), -1, np.int64)
+        stays = np.isin(old._ids, self._ids)
+        numbers[stays] = self._places(old._ids[stays])
+        old._index.regrow(numbers, self._rows)
+        self._recipe, self._index = old._recipe, old._index
+        self._facts = self._tuned(self._index, self._recipe, old._facts.trained)
+        return True
+
+    def _tuned(self, index: FaissIndex, found: Recipe, trained: int) -> StoreFacts:
         def search(
             queries: NDArray[np.float32], k: int, effort: int, refine: int
         ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
@@ -143,6 +169,7 @@ class ApproximateStore:
             index_type=found.name,
             factory=found.factory,
             rows=len(self._rows),
+            trained=trained,
             target=self._target,
             recall=tuned.recall,
             setting=_setting(index, tuned.effort, tuned.refine),
@@ -271,12 +298,25 @@ class ApproximateStore:
         *,
         index_type: str = AUTO,
         recall: float = DEFAULT_RECALL,
+        grown_from: Path | None = None,
+        device: str = "cpu",
     ) -> None:
-        """Write a store of all these rows; in an index they stand in the folder already."""
+        """Write a store of all these rows; in an index they stand in the folder already.
+
+        Args:
+            folder: Where to write.
+            ids: Shape (n,).
+            embeddings: Shape (n, dim); they may be mapped.
+            index_type: As for the store.
+            recall: As for the store.
+            grown_from: The folder of a store whose rows are mostly these: its cells are kept.
+            device: Where cells and codes are learned, as for `engine_for`.
+        """
         store = cls(embeddings.shape[1], index_type, recall=recall)
         check_rows(ids, embeddings, embeddings.shape[1])
         store._take(ids, embeddings)
-        store._make()
+        if grown_from is None or not store._regrown_from(grown_from):
+            store._make(device)
         if not (folder / EMBEDDINGS).exists():
             store.save(folder)
         else:
@@ -298,7 +338,9 @@ class ApproximateStore:
         if "made" in values:
             store._facts = StoreFacts.from_dict(values["made"])
             store._index = FaissIndex.open(folder / INDEX_FILE)
-            store._recipe = recipe(store._facts.index_type, store._facts.rows, store._rows.shape[1])
+            store._recipe = recipe(
+                store._facts.index_type, store._facts.trained, store._rows.shape[1]
+            )
         return store
 
 

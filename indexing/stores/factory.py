@@ -21,8 +21,9 @@ if TYPE_CHECKING:
     from indexing.stores.exact import ExactStore
     from indexing.stores.faiss import FaissStore
     from indexing.stores.milvus import MilvusStore
+    from indexing.stores.torch_exact import TorchStore
 
-_KINDS = ("faiss", "exact")
+_KINDS = ("faiss", "exact", "torch")
 _SHARED = ("milvus",)
 _FACTS_FILE = "store.json"
 """Beside every store that is not flat."""
@@ -116,12 +117,12 @@ def is_flat(kind: str, index_type: str) -> bool:
     Raises:
         UsageError: If the store has no such type.
     """
-    if kind == "exact" and index_type not in {AUTO, FLAT}:
+    if kind != "faiss" and index_type not in {AUTO, FLAT}:
         raise UsageError(
-            f"The exact store has no index type {index_type!r}, only {FLAT}. "
+            f"The {kind} store has no index type {index_type!r}, only {FLAT}. "
             "The faiss store has others."
         )
-    return kind == "exact" or index_type == FLAT
+    return kind != "faiss" or index_type == FLAT
 
 
 def build_store(
@@ -132,10 +133,14 @@ def build_store(
     *,
     index_type: str = FLAT,
     recall: float = DEFAULT_RECALL,
+    grown_from: Path | None = None,
+    device: str = "cpu",
 ) -> None:
     """Write a store of all these rows, which may be mapped from a file.
 
-    Types that need more rows than there are become flat.
+    Types that need more rows than there are become flat. With `grown_from`, the folder of a store
+    that holds most of the rows, what it learned from them is used again. On a `device` other than
+    the CPU, torch learns cells and codes and sorts the rows into them.
 
     Raises:
         UsageError: If there is no such store or index type.
@@ -150,7 +155,15 @@ def build_store(
     ):
         _class(kind).build(folder, ids, embeddings)
     else:
-        _approximate().build(folder, ids, embeddings, index_type=index_type, recall=recall)
+        _approximate().build(
+            folder,
+            ids,
+            embeddings,
+            index_type=index_type,
+            recall=recall,
+            grown_from=grown_from,
+            device=device,
+        )
 
 
 def open_store(kind: str, folder: Path) -> Store:
@@ -190,7 +203,7 @@ def scratch_milvus(dim: int, *, index_type: str) -> AbstractContextManager[Milvu
     return scratch_store(dim, index_type=index_type)
 
 
-def _class(kind: str) -> type[FaissStore] | type[ExactStore]:
+def _class(kind: str) -> type[FaissStore] | type[ExactStore] | type[TorchStore]:
     if kind == "faiss":
         from indexing.stores.faiss import FaissStore
 
@@ -199,4 +212,8 @@ def _class(kind: str) -> type[FaissStore] | type[ExactStore]:
         from indexing.stores.exact import ExactStore
 
         return ExactStore
+    if kind == "torch":
+        from indexing.stores.torch_exact import TorchStore
+
+        return TorchStore
     raise UsageError(f"Unknown store {kind!r}. Known: {', '.join([*store_kinds(), *_SHARED])}.")

@@ -6,7 +6,7 @@ The one place that imports FAISS.
 import struct
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +15,9 @@ from encoder import MissingExtraError
 from indexing.errors import UsageError
 from indexing.stores.base import Capabilities, SearchResult, check_rows, check_search
 from indexing.stores.index_types import AUTO, NAMED
+
+if TYPE_CHECKING:
+    from indexing.stores.torch_engine import TorchEngine
 
 try:
     import faiss
@@ -179,12 +182,9 @@ class FaissIndex:
         return made
 
     def _make_quick_to_train(self) -> None:
-        index = self._index
         if self.has_cells:
             self._core.cp.niter, self._core.cp.seed = _ROUNDS, _SEED
-        chain = index.chain if isinstance(index, faiss.IndexPreTransform) else None
-        for place in range(chain.size() if chain is not None else 0):
-            step = faiss.downcast_VectorTransform(index.chain.at(place))
+        for step in self._steps():
             if isinstance(step, faiss.OPQMatrix):
                 # With FAISS's own 50 rounds over 65,536 rows it takes minutes, for the same recall.
                 step.niter, step.max_train_points = _OPQ_ROUNDS, _OPQ_ROWS
@@ -192,24 +192,135 @@ class FaissIndex:
     def __len__(self) -> int:
         return int(self._index.ntotal)
 
-    def train(self, rows: NDArray[np.float32]) -> None:
+    def train(self, rows: NDArray[np.float32], engine: "TorchEngine | None" = None) -> None:
         """Learn cells and codes from rows of shape (n, dim).
+
+        Args:
+            rows: What to learn from.
+            engine: Does the k-means of cells and of 8- and 4-bit codes; None leaves it to FAISS.
 
         Raises:
             UsageError: If these are too few.
         """
         try:
-            self._index.train(np.ascontiguousarray(rows, np.float32))
+            if engine is not None and self.has_cells and len(rows) >= self.cells:
+                self._train_by(engine, np.ascontiguousarray(rows, np.float32))
+            if engine is None or not self._index.is_trained:
+                self._index.train(np.ascontiguousarray(rows, np.float32))
         except RuntimeError as error:
             raise UsageError(
                 f"FAISS cannot train the index with {len(rows)} rows: {_reason(error)}."
             ) from error
 
-    def add(self, rows: NDArray[np.float32]) -> None:
-        """Add rows of shape (n, dim), which get the next numbers; they may be mapped."""
+    def _train_by(self, engine: "TorchEngine", rows: NDArray[np.float32]) -> None:
+        """Learn the cells by torch, and the entries of product codes."""
+        core = self._core
+        for step in self._steps():
+            step.train(rows)
+            rows = step.apply(rows)
+        centroids = engine.cells(
+            rows, self.cells, rounds=_ROUNDS, seed=_SEED, is_round=self._is_round
+        )
+        core.quantizer.reset()
+        core.quantizer.train(centroids)
+        core.quantizer.add(centroids)  # what FAISS finds trained, it does not train again
+        if not isinstance(core, _PRODUCT_CODES):
+            return
+        if core.by_residual:
+            cells = engine.nearest_cells(rows, centroids, is_round=self._is_round)
+            rows = rows - centroids[cells]
+        drawn = rows[: _PQ_ROWS_PER_ENTRY * core.pq.ksub]
+        books = engine.codebooks(drawn, core.pq.M, core.pq.ksub, rounds=_PQ_ROUNDS, seed=_SEED)
+        faiss.copy_array_to_vector(books.ravel(), core.pq.centroids)
+        core.is_trained = True
+        if isinstance(core, faiss.IndexIVFPQ):
+            core.precompute_table()
+        self._index.is_trained = True
+
+    def _steps(self) -> list[Any]:
+        """What is done to a row before it comes to the cells."""
+        if not isinstance(self._index, faiss.IndexPreTransform):
+            return []
+        chain = self._index.chain
+        return [faiss.downcast_VectorTransform(chain.at(place)) for place in range(chain.size())]
+
+    @property
+    def _is_round(self) -> bool:
+        return bool(self._core.metric_type == faiss.METRIC_INNER_PRODUCT)
+
+    def add(self, rows: NDArray[np.float32], engine: "TorchEngine | None" = None) -> None:
+        """Add rows of shape (n, dim), which get the next numbers; they may be mapped.
+
+        Args:
+            rows: What to add.
+            engine: Sorts them into cells and makes 8-bit product codes, for the indexes that FAISS
+                takes these of; None leaves it to FAISS.
+        """
+        sorts = engine is not None and self.has_cells and not isinstance(self._core, _PACKED)
         for start in range(0, len(rows), _WRITTEN_AT_ONCE):
-            block = rows[start : start + _WRITTEN_AT_ONCE]
-            self._index.add(np.ascontiguousarray(block, np.float32))
+            block = np.ascontiguousarray(rows[start : start + _WRITTEN_AT_ONCE], np.float32)
+            if sorts and engine is not None:
+                self._add_by(engine, block)
+            else:
+                self._index.add(block)
+
+    def _add_by(self, engine: "TorchEngine", rows: NDArray[np.float32]) -> None:
+        core, first = self._core, int(self._core.ntotal)
+        for step in self._steps():
+            rows = step.apply(rows)
+        centroids = faiss.downcast_index(core.quantizer).reconstruct_n(0, self.cells)
+        cells = engine.nearest_cells(rows, centroids, is_round=self._is_round)
+        numbers = np.arange(first, first + len(rows))
+        if isinstance(core, faiss.IndexIVFPQ) and core.pq.nbits == 8:
+            rest = rows - centroids[cells] if core.by_residual else rows
+            books = faiss.vector_to_array(core.pq.centroids)
+            codes = engine.codes(rest, books.reshape(core.pq.M, core.pq.ksub, core.pq.dsub))
+            self._add_codes(cells, numbers, codes)
+        else:
+            pointers = (faiss.swig_ptr(array) for array in (rows, numbers, cells))
+            core.add_core(len(rows), *pointers)
+        self._index.ntotal = core.ntotal
+
+    def _add_codes(
+        self, cells: NDArray[np.int64], numbers: NDArray[np.int64], codes: NDArray[np.uint8]
+    ) -> None:
+        order = np.argsort(cells, kind="stable")
+        numbers, codes = numbers[order], np.ascontiguousarray(codes[order])
+        ends = np.cumsum(np.bincount(cells, minlength=self.cells))
+        for cell in np.unique(cells).tolist():
+            begin, end = int(ends[cell - 1]) if cell else 0, int(ends[cell])
+            self._core.invlists.add_entries(
+                cell,
+                end - begin,
+                faiss.swig_ptr(numbers[begin:end]),
+                faiss.swig_ptr(codes[begin:end]),
+            )
+        self._core.ntotal += len(numbers)
+
+    def regrow(self, numbers: NDArray[np.int64], rows: NDArray[np.float32]) -> None:
+        """Make an index over cells one of other rows, without sorting anew those that stay.
+
+        Args:
+            numbers: For each row that it holds, its number from now on; -1 drops it.
+            rows: All rows from now on; those whose number is not given yet are added.
+        """
+        if isinstance(self._core, _PACKED):
+            # FAISS leaves the bits of removed codes in their blocks, and mixes them into new ones.
+            self._index.reset()
+            self.add(rows)
+            return
+        self._core.remove_ids(faiss.IDSelectorBitmap(np.packbits(numbers < 0, bitorder="little")))
+        lists = self._core.invlists
+        for place in range(self.cells):
+            size = lists.list_size(place)
+            if size:
+                ids = faiss.rev_swig_ptr(lists.get_ids(place), size)
+                ids[:] = numbers[ids]
+        added = np.setdiff1d(np.arange(len(rows)), numbers, assume_unique=False)
+        for start in range(0, len(added), _WRITTEN_AT_ONCE):
+            some = added[start : start + _WRITTEN_AT_ONCE]
+            self._index.add_with_ids(np.ascontiguousarray(rows[some], np.float32), some)
+        self._index.ntotal = self._core.ntotal
 
     def search(
         self,
@@ -285,6 +396,11 @@ class FaissIndex:
 _ROUNDS, _SEED = 8, 1234
 """Of k-means; after eight rounds the cells hardly move."""
 _OPQ_ROUNDS, _OPQ_ROWS = 8, 16_384
+_PQ_ROUNDS, _PQ_ROWS_PER_ENTRY = 25, 256
+"""Of product codes, as FAISS has them."""
+_PRODUCT_CODES = (faiss.IndexIVFPQ, faiss.IndexIVFPQFastScan)
+_PACKED = (faiss.IndexIVFFastScan,)
+"""They take no rows that are sorted already: their codes lie packed in blocks."""
 _SELECTING = (faiss.IndexFlat, faiss.IndexScalarQuantizer, faiss.IndexRaBitQ, faiss.IndexHNSW)
 
 

@@ -65,12 +65,13 @@ class Sample:
             [NDArray[np.float32], NDArray[np.float32], int],
             tuple[NDArray[np.float32], NDArray[np.int64]],
         ],
+        *,
+        seed: int = _SEED,
     ) -> None:
         """Choose the rows and compare them with all by `nearest(queries, rows, k)`, exactly."""
-        chance = np.random.default_rng(_SEED)
-        self._places = chance.permutation(len(rows))[:_SAMPLE]
-        self._queries = np.asarray(rows[np.sort(self._places)], np.float32)
-        self._places = np.sort(self._places)
+        chance = np.random.default_rng(seed)
+        self._places = np.sort(chance.permutation(len(rows))[:_SAMPLE])
+        self.queries = np.asarray(rows[self._places], np.float32)
         order = chance.permutation(len(self._places))
         self.chosen_by, self.judged_by = np.array_split(order, 2)
         """Positions in the sample: for choosing a setting, and for measuring the choice."""
@@ -78,9 +79,12 @@ class Sample:
         self._wanted = wanted
         self._worst = np.full(len(self._places), -np.inf, np.float32)
         if wanted:
-            scores, places = nearest(self._queries, rows, wanted + 1)
+            scores, places = nearest(self.queries, rows, wanted + 1)
             scores = np.where(places == self._places[:, None], -np.inf, scores)
             self._worst = -np.sort(-scores, axis=1)[:, wanted - 1]
+
+    def __len__(self) -> int:
+        return len(self._places)
 
     def recall(
         self, search: Searching, effort: int, refine: int, some: NDArray[np.int64]
@@ -94,7 +98,7 @@ class Sample:
         """
         if not (self._wanted and len(some)):
             return 1.0, 0.0
-        scores, places = search(self._queries[some], self._wanted + 1, effort, refine)
+        scores, places = search(self.queries[some], self._wanted + 1, effort, refine)
         is_other = (places >= 0) & (places != self._places[some][:, None])
         right = is_other & (scores >= self._worst[some][:, None] - _TIE)
         found = np.minimum(right.sum(axis=1), self._wanted) / self._wanted

@@ -347,3 +347,61 @@ def test_inner_products_refuse_rows_that_are_not_of_one_piece():
 def test_a_setting_shows_what_it_uses():
     assert Setting(nprobe=4, refine=2).as_dict() == {"nprobe": 4, "refine": 2}
     assert Setting().as_dict() == {"refine": 1}
+
+
+# Growing: what was learned from the rows before is kept
+
+
+@pytest.mark.parametrize("name", ["ivf_flat", "ivf_sq8", "ivf_pq", "scann", "rabitq"])
+def test_a_store_grown_from_another_holds_the_new_rows_and_none_of_the_old(folders, tmp_path, name):
+    kept = np.random.default_rng(5).permutation(np.arange(300, COUNT))
+    more = clustered(700, 8)
+    ids = np.concatenate([IDS[kept], np.arange(700) + 10**9])
+    rows = np.concatenate([ROWS[kept], more])
+    exact = ExactStore(DIM)
+    exact.add(ids, rows)
+
+    build_store("faiss", tmp_path, ids, rows, index_type=name, grown_from=folders(name))
+    store = open_store("faiss", tmp_path)
+
+    before = open_store("faiss", folders(name)).facts
+    assert (store.facts.trained, store.facts.rows) == (COUNT, COUNT + 400)
+    assert store.facts.factory == before.factory
+    assert store.list_sizes().sum() == len(store) == COUNT + 400
+    got = store.search(QUERIES, 10)
+    assert not np.isin(got.ids, IDS[:300]).any()
+    assert recall(got, exact.search(QUERIES, 10)) >= 0.93
+    assert (store.search(more, 1).ids[:, 0] >= 10**9).mean() >= 0.95
+    for query, scores, found in zip(QUERIES, got.scores, got.ids, strict=True):
+        own = rows[[int(np.flatnonzero(ids == id_)[0]) for id_ in found]] @ query
+        np.testing.assert_allclose(scores, own, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["hnsw", "lsh", "sq8"])
+def test_types_without_cells_are_made_anew(folders, tmp_path, name):
+    build_store(
+        "faiss", tmp_path, IDS[:5_000], ROWS[:5_000], index_type=name, grown_from=folders(name)
+    )
+
+    assert open_store("faiss", tmp_path).facts.trained == 5_000
+
+
+def test_cells_are_learned_anew_when_the_rows_have_doubled(tmp_path):
+    (tmp_path / "old").mkdir()
+    (tmp_path / "new").mkdir()
+    build_store("faiss", tmp_path / "old", IDS[:2_000], ROWS[:2_000], index_type="ivf_flat")
+
+    build_store(
+        "faiss", tmp_path / "new", IDS, ROWS, index_type="ivf_flat", grown_from=tmp_path / "old"
+    )
+
+    assert open_store("faiss", tmp_path / "new").facts.trained == COUNT
+
+
+@pytest.mark.parametrize("changed", [{"index_type": "ivf_sq8"}, {"recall": 0.8}])
+def test_another_type_or_recall_is_made_anew(folders, tmp_path, changed):
+    choices = {"index_type": "ivf_flat"} | changed
+
+    build_store("faiss", tmp_path, IDS[100:], ROWS[100:], grown_from=folders("ivf_flat"), **choices)
+
+    assert open_store("faiss", tmp_path).facts.trained == COUNT - 100
