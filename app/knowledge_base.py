@@ -9,6 +9,7 @@ import streamlit as st
 
 from encoder import MissingExtraError, ModelNotFoundError
 from indexing import CorruptIndexError, IndexMismatchError, IndexNotFoundError, open_index
+from indexing.errors import StoreError
 from indexing.fusion import BLIND_SHARE
 from indexing.generation import current_folder
 from indexing.manifest import NAME
@@ -21,6 +22,7 @@ ERRORS = (
     IndexMismatchError,
     ModelNotFoundError,
     MissingExtraError,
+    StoreError,
 )
 """What opening and asking an index may raise; each says in one sentence what to do."""
 

@@ -8,7 +8,7 @@ out.
 
 import random
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -98,6 +98,7 @@ def make_pairs(
         body = _body(chunk)
         for way in ways:
             drawn = random.Random(f"{seed}/{way}/{chunk.document}/{chunk.start}")
+            found: Iterable[tuple[str, str]]
             if way == "heading":
                 found = _from_heading(chunk, body, common)
             elif way == "title":

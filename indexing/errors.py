@@ -62,6 +62,14 @@ class IndexLockedError(OSError):
     """Another process is writing the index."""
 
 
+class StoreError(OSError):
+    """A store that other programs share cannot be used, or refuses what is asked of it."""
+
+
+class RowsMissingError(StoreError):
+    """A shared store holds nothing of an index, not even the place for its rows."""
+
+
 class BuildFailedError(RuntimeError):
     """A build stopped; the index is as it was before."""
 

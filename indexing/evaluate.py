@@ -30,7 +30,12 @@ def _parser() -> Parser:
     option("--task", metavar="T", help="of the encoder, for its instructions: sts, code, ...")
     option("--mode", choices=("dense", "lexical", "hybrid"), help="default: dense, golden: hybrid")
     option("--rerank", metavar="M", help="folder or hub id of a reranker for the first hits")
-    option("--store", choices=("exact", "faiss", "torch"), default="exact", help="for --dataset")
+    option(
+        "--store",
+        choices=("exact", "faiss", "torch", "milvus"),
+        default="exact",
+        help="for --dataset; milvus is the server of ANGLER_MILVUS_URI, or else Milvus Lite",
+    )
     option(
         "--index-type",
         metavar="T",

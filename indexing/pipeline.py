@@ -33,6 +33,7 @@ from indexing.publishing import (
 )
 from indexing.purging import purge_index
 from indexing.reading import read_ahead
+from indexing.shared import remembered
 from indexing.sources import Failure, Item, SeenPage, check_sources, scan_sources
 from indexing.splitting import Piece, split_document
 from indexing.terms import agree, load_built
@@ -189,6 +190,9 @@ class _Build:
         manifest = self._old.manifest if self._old else None
         spec = encoder.spec if encoder else None
         self._terms = agree(index, manifest, config, spec, splitter)
+        if manifest is None and self._terms.store_options:
+            options = remembered(self._terms.store_options, work)
+            self._terms = replace(self._terms, store_options=options)
         self._foreign = splitter
         self._next_id = next_chunk_id(index)
         with _uncollected():

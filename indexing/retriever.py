@@ -205,12 +205,12 @@ class SearchIndex:
         if mode not in list(Mode):
             raise ValueError(f"Unknown mode {mode!r}. Known: {', '.join(Mode)}.")
         generation = self._generation
-        allowed = None
+        tree, allowed = None, None
         if filter is not None:
             tree = parse_filter(filter) if isinstance(filter, str) else filter
             allowed = generation.allowed(tree)
         text = query.strip()[:LONGEST_QUERY]
-        return Query(text, generation, lambda: self._encoder_of(generation), allowed)
+        return Query(text, generation, lambda: self._encoder_of(generation), allowed, tree)
 
     def explain(
         self,

@@ -1,6 +1,7 @@
 """What a build must keep to: the existing index's terms, or the caller's choices for a new one."""
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,13 +12,16 @@ from indexing.config import BuildConfig
 from indexing.errors import IndexMismatchError, PrecisionMismatchError, UsageError
 from indexing.foreign import ForeignSplitter, name_of
 from indexing.manifest import Manifest
+from indexing.shared import new_options
 from indexing.splitting import (
     DEFAULT_OVERLAP_TOKENS,
     MOST_CHUNK_TOKENS,
     SplitterConfig,
     check_foreign,
 )
+from indexing.stores.factory import canonical_type, is_shared
 from indexing.stores.index_types import AUTO, DEFAULT_RECALL, FLAT
+from indexing.stores.milvus_options import stored_uri
 
 if TYPE_CHECKING:
     from encoder import Encoder
@@ -43,6 +47,8 @@ class Terms:
     """Share of the nearest that an approximate store is to find."""
     device: str = "auto"
     """Where the store is built; it leaves no trace in the index."""
+    store_options: Mapping[str, str] = field(default_factory=dict)
+    """Where the rows lie, for a store outside the index's folder."""
 
 
 def agree(
@@ -74,11 +80,14 @@ def agree(
             encoder=spec,
             splitter=_splitter(spec, config, foreign),
             store=config.store or "faiss",
-            index_type=config.index_type or default_type(config.store),
+            index_type=_chosen_type(config, config.store or "") or default_type(config.store),
             recall=config.recall or DEFAULT_RECALL,
             device=config.device,
+            store_options=new_options(config, index),
         )
     check_same_encoder(index, built.encoder, spec)
+    if not is_shared(built.store):
+        new_options(replace(config, store=built.store), index)  # refuses what is of others only
     _check_unchanged(index, built, config)
     if foreign is not None:
         check_foreign(built.splitter, foreign)
@@ -89,6 +98,7 @@ def agree(
         index_type=built.index_type,
         recall=built.recall,
         device=config.device,
+        store_options=built.store_options,
     )
 
 
@@ -164,27 +174,33 @@ def default_type(store: str | None) -> str:
     return FLAT if store in {"exact", "torch"} else AUTO
 
 
-def _way_out(option: str, index: Path, wanted: object) -> str:
-    if option == "--index-type":
+def _way_out(option: str, built: Manifest, index: Path, wanted: object) -> str:
+    if option == "--index-type" and built.store == "faiss":
         return f"change it: python -m indexing.manage index-type {wanted} --index {index}"
     return "build a new index"
 
 
-def _chosen_type(config: BuildConfig) -> str | None:
-    return None if config.index_type == "auto" else config.index_type
+def _chosen_type(config: BuildConfig, store: str) -> str | None:
+    if config.index_type in {None, AUTO}:
+        return None
+    return canonical_type(store, config.index_type or "")
 
 
 def _check_unchanged(index: Path, built: Manifest, config: BuildConfig) -> None:
     pairs = {
         "--store": (config.store, built.store),
-        "--index-type": (_chosen_type(config), built.index_type),
+        "--index-type": (_chosen_type(config, built.store), built.index_type),
         "--recall": (config.recall, built.recall),
         "--chunk-tokens": (config.chunk_tokens, built.splitter.chunk_tokens),
         "--overlap-tokens": (config.overlap_tokens, built.splitter.overlap_tokens),
     }
+    if is_shared(built.store):
+        options = built.store_options
+        pairs["--consistency"] = (config.consistency, options["consistency"])
+        pairs["--uri"] = (config.uri and stored_uri(config.uri, index), options["uri"])
     for option, (wanted, fixed) in pairs.items():
         if wanted is not None and wanted != fixed:
             raise UsageError(
                 f"The index in {index} was built with {option} {fixed}, got {wanted}. "
-                f"Leave the option out, or {_way_out(option, index, wanted)}."
+                f"Leave the option out, or {_way_out(option, built, index, wanted)}."
             )
