@@ -8,7 +8,7 @@ out.
 
 import random
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 

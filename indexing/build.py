@@ -59,6 +59,13 @@ def _parser() -> Parser:
     option("--chunk-tokens", metavar="N", type=int, help="most tokens of a chunk")
     option("--overlap-tokens", metavar="N", type=int, help="tokens that chunks share")
     option("--depth", metavar="N", type=int, help="links followed from a web address (default: 0)")
+    option(
+        "--public-only",
+        action="store_true",
+        default=None,
+        help="read web pages from public addresses only",
+    )
+    option("--private-hosts", metavar="H,H", help="hosts that are read all the same")
     option("--device", choices=("auto", "cpu", "cuda"), help="default: auto")
     option("--dtype", choices=DTYPES, metavar="T", help=DTYPE_HELP)
     option("--config", metavar="F.toml", help="options from a file; those given here come first")

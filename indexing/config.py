@@ -46,6 +46,10 @@ class BuildConfig:
     """Most tokens that a chunk repeats of the one before."""
     depth: int = 0
     """Links followed from a web address within its site; 0 reads that page alone."""
+    public_only: bool = False
+    """Ask only hosts with a public address for web pages, for addresses that strangers gave."""
+    private_hosts: str = ""
+    """Hosts that may be asked all the same, with commas between."""
     device: str = "auto"
     """`auto`, `cpu` or `cuda`."""
     dtype: str | None = None

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from data import Document, UnreadableDocumentError, supported_formats
+from data.fetching import AddressRule, public_only
 from indexing import points
 from indexing.calibrating import calibrate_unpublished
 from indexing.catalog import FileState
@@ -150,6 +151,13 @@ def _uncollected() -> Iterator[None]:
             gc.enable()
 
 
+def _address_rule(config: BuildConfig) -> AddressRule | None:
+    if not config.public_only:
+        return None
+    hosts = config.private_hosts.lower().split(",")
+    return public_only(hosts=frozenset(host.strip() for host in hosts if host.strip()))
+
+
 class _Wanted(NamedTuple):
     """A document to write."""
 
@@ -215,8 +223,13 @@ class _Build:
 
     def run(self, lines: Iterable[str]) -> BuildReport:
         with _uncollected():
-            depth, pages = self.config.depth, self._pages_held()
-            scan = scan_sources(self._sources, lines, depth=depth, pages=pages)
+            scan = scan_sources(
+                self._sources,
+                lines,
+                depth=self.config.depth,
+                pages=self._pages_held(),
+                may_connect=_address_rule(self.config),
+            )
             self._work.note_pages(scan.pages)
             changes = find_changes(self._sources, scan, self._held, self.config)
             self._note_plan(changes)
