@@ -11,6 +11,7 @@ import streamlit as st
 from app.library import Listing
 from encoder import MissingExtraError, ModelNotFoundError
 from indexing import CorruptIndexError, IndexMismatchError, IndexNotFoundError, open_index
+from indexing.errors import StoreError
 from indexing.fusion import BLIND_SHARE
 from indexing.generation import current_folder
 from indexing.manifest import NAME
@@ -25,6 +26,7 @@ ERRORS = (
     IndexMismatchError,
     ModelNotFoundError,
     MissingExtraError,
+    StoreError,
 )
 """What opening and asking an index may raise; each says in one sentence what to do."""
 

@@ -46,6 +46,7 @@ def open_index(
     encoder: "Encoder | None" = None,
     device: str = "auto",
     backend: str = "auto",
+    dtype: str = "auto",
     load: "Callable[[EncoderSpec], Encoder] | None" = None,
 ) -> "SearchIndex":
     """Open an index for searching.
@@ -56,6 +57,7 @@ def open_index(
             query that needs it.
         device: Where to load it: `auto`, `cpu` or `cuda`.
         backend: The engine that runs it, as for `load_encoder`.
+        dtype: Its precision, as for `load_encoder`; `auto` is what the index was built with.
         load: Gives the encoder of a spec, for those who share encoders between indexes.
 
     Raises:
@@ -63,7 +65,7 @@ def open_index(
         CorruptIndexError: If one of its files is missing or changed.
         IndexMismatchError: If `encoder` is not the one that built it.
     """
-    load = load or partial(load_built, device=device, backend=backend)
+    load = load or partial(load_built, device=device, backend=backend, dtype=dtype)
     return SearchIndex(Path(folder), encoder, device=device, load=load)
 
 
@@ -211,12 +213,12 @@ class SearchIndex:
         if mode not in list(Mode):
             raise ValueError(f"Unknown mode {mode!r}. Known: {', '.join(Mode)}.")
         generation = self._generation
-        allowed = None
+        tree, allowed = None, None
         if filter is not None:
             tree = parse_filter(filter) if isinstance(filter, str) else filter
             allowed = generation.allowed(tree)
         text = query.strip()[:LONGEST_QUERY]
-        return Query(text, generation, lambda: self._encoder_of(generation), allowed)
+        return Query(text, generation, lambda: self._encoder_of(generation), allowed, tree)
 
     def explain(
         self,

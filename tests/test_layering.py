@@ -17,6 +17,8 @@ MAY_USE = {
 }
 ONE_HOME = {
     "faiss": {"indexing/stores/faiss.py"},
+    "pymilvus": {"indexing/stores/milvus.py"},
+    "milvus_lite": {"indexing/stores/milvus.py"},
     "openvino": {"encoder/backends/openvino.py"},
     "tantivy": {"indexing/lexical.py"},
     "langchain_text_splitters": {"indexing/langchain_adapters.py"},
