@@ -2,6 +2,7 @@
 # make test   environment, then everything that CI runs: format, lint, types, tests, browser tests
 # make test-engines   the stores of indexing against real servers: Milvus (downloads 60 MB once)
 # make mteb   an environment of its own with the mteb package; its tasks against our own figures (ANGLER_DATA)
+# make first-hour  a new user's first hour in a real browser, on real files (ANGLER_DATA; minutes)
 # make reproduce   every published figure, by its command (ANGLER_DATA)
 # make kill-test  kill -9 at 240 random moments of the commands that write an index (minutes)
 # make parity other libraries' vectors beside ours, live, and recorded anew for make test
@@ -18,7 +19,7 @@ ENGINES := .engines
 DEMO := .demo/handbook
 FILES := pyproject.toml constraints.txt
 
-.PHONY: demo test check fix install clean kill-test parity peers mteb reproduce test-engines
+.PHONY: demo test first-hour check fix install clean kill-test parity peers mteb reproduce test-engines
 .DEFAULT_GOAL := demo
 
 demo: $(VENV)/.ready-app
@@ -43,6 +44,10 @@ $(ENGINES)/milvus/.ready: scripts/make-milvus-server
 	@scripts/make-milvus-server $(PYTHON) $(ENGINES)/milvus
 	@touch $@
 
+first-hour: $(VENV)/.ready-dev
+	@scripts/need-browser
+	$(BIN)/python -m pytest tests/app/first_hour.py
+
 mteb:
 	@scripts/make-environment $(PYTHON) .venv-mteb openvino,faiss,mteb
 	.venv-mteb/bin/python -m benchmarks.mteb_tasks
@@ -62,6 +67,8 @@ parity: $(VENV)/.ready-dev $(PEERS)/.ready
 	$(BIN)/python -m benchmarks.parity compare tests/encoder/peers.json
 	$(PEERS)/bin/python -m benchmarks.parity_static record tests/encoder/model2vec.json
 	$(BIN)/python -m benchmarks.parity_static compare tests/encoder/model2vec.json
+	$(PEERS)/bin/python -m benchmarks.parity_losses record tests/finetune/loss_peers.json
+	$(BIN)/python -m pytest -q tests/finetune/test_loss_parity.py
 
 $(PEERS)/.ready: scripts/make-peers
 	@scripts/make-peers $(PYTHON) $(PEERS)

@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from encoder.backends.choice import DTYPE_HELP, DTYPES
 from encoder.command import Parser, ProgressBar, print_json, run
 from indexing.errors import BuildFailedError, UsageError
 
@@ -58,7 +59,15 @@ def _parser() -> Parser:
     option("--chunk-tokens", metavar="N", type=int, help="most tokens of a chunk")
     option("--overlap-tokens", metavar="N", type=int, help="tokens that chunks share")
     option("--depth", metavar="N", type=int, help="links followed from a web address (default: 0)")
+    option(
+        "--public-only",
+        action="store_true",
+        default=None,
+        help="read web pages from public addresses only",
+    )
+    option("--private-hosts", metavar="H,H", help="hosts that are read all the same")
     option("--device", choices=("auto", "cpu", "cuda"), help="default: auto")
+    option("--dtype", choices=DTYPES, metavar="T", help=DTYPE_HELP)
     option("--config", metavar="F.toml", help="options from a file; those given here come first")
     option("--strict", action="store_true", default=None, help="publish nothing if a file fails")
     option("--allow-mass-delete", action="store_true", default=None, help="delete even over half")

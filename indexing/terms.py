@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from encoder import EncoderSpec, describe_encoder
+from encoder.backends.choice import precision_of
 from indexing.config import BuildConfig
-from indexing.errors import IndexMismatchError, UsageError
+from indexing.errors import IndexMismatchError, PrecisionMismatchError, UsageError
 from indexing.foreign import ForeignSplitter, name_of
 from indexing.manifest import Manifest
 from indexing.shared import new_options
@@ -24,6 +25,14 @@ from indexing.stores.milvus_options import stored_uri
 
 if TYPE_CHECKING:
     from encoder import Encoder
+
+PRECISIONS = {
+    "float": "floats",
+    "int8-static": "int8 of the CPU",
+    "int8": "int8 of a GPU",
+    "int4": "int4",
+}
+"""What people are told of a spec's precision."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,8 +73,8 @@ def agree(
     """
     name = config.encoder or (built.encoder.name if built else None)
     spec = encoder or describe_encoder(name).spec
-    if built is not None and encoder is None:
-        spec = replace(spec, precision=built.encoder.precision)  # loading follows the index
+    if encoder is None:
+        spec = replace(spec, precision=_precision(config, built))
     if built is None:
         return Terms(
             encoder=spec,
@@ -96,20 +105,44 @@ def agree(
 def check_same_encoder(index: Path, built: EncoderSpec, given: EncoderSpec) -> None:
     """Raise IndexMismatchError unless two encoders give the same vectors."""
     differences = given.differences(built)
-    if differences:
+    if not differences:
+        return
+    if replace(given, precision=built.precision).differences(built):
         raise IndexMismatchError(index, built.name, given.name, differences)
+    raise PrecisionMismatchError(
+        index, built.name, PRECISIONS[built.precision], PRECISIONS[given.precision], built.dtype
+    )
 
 
-def load_built(built: EncoderSpec, *, device: str = "auto", backend: str = "auto") -> "Encoder":
+def load_built(
+    built: EncoderSpec, *, device: str = "auto", backend: str = "auto", dtype: str = "auto"
+) -> "Encoder":
     """Load the encoder that an index names, in its precision and cut to its dimensions.
 
     Whether it still gives the same vectors is for `check_same_encoder` to say.
+
+    Args:
+        built: The spec in the index's manifest.
+        device: As `load_encoder`; for an index of the CPU's int8, `auto` is the CPU.
+        backend: As `load_encoder`.
+        dtype: As `load_encoder`; `auto` is what the index was built with.
     """
     from encoder import load_encoder
 
-    load = partial(load_encoder, built.name, device=device, backend=backend, dtype=built.dtype)
+    if built.precision == "int8-static" and device == "auto":
+        device = "cpu"  # a GPU's int8 gives other vectors
+    if dtype == "auto":
+        dtype = built.dtype
+    load = partial(load_encoder, built.name, device=device, backend=backend, dtype=dtype)
     encoder = load()
     return load(dim=built.dim) if built.dim < encoder.dim else encoder
+
+
+def _precision(config: BuildConfig, built: Manifest | None) -> str:
+    """That of the caller's choice; without one, that of the index."""
+    if built is not None and config.dtype in {None, "auto"}:
+        return built.encoder.precision
+    return precision_of(config.dtype or "auto", config.device)
 
 
 def _splitter(
