@@ -15,15 +15,15 @@ from app.uploads import remove, remove_addresses
 
 MOST_ROWS = 5_000
 """More are narrowed down by name or state first; a browser would choke on them."""
-_ICONS: Mapping[Standing, str] = {
-    Standing.NEW: "🆕",
-    Standing.CHANGED: "✏️",
-    Standing.LEAVING: "🗑️",
-    Standing.QUEUED: "⏳",
-    Standing.READ: "⏳",
-    Standing.INDEXED: "✅",
-    Standing.DUPLICATE: "🔁",
-    Standing.FAILED: "⚠️",
+_SIGNS: Mapping[Standing, str] = {
+    Standing.NEW: "+",
+    Standing.CHANGED: "~",
+    Standing.LEAVING: "−",
+    Standing.QUEUED: "…",
+    Standing.READ: "…",
+    Standing.INDEXED: "✓",
+    Standing.DUPLICATE: "=",
+    Standing.FAILED: "!",
 }
 LABELS: Mapping[Standing, str] = {
     Standing.NEW: "standing_new",
@@ -53,9 +53,12 @@ def show(listing: Listing, rows: Sequence[Row], say: Say, *, may_change: bool) -
         key=f"table_{listing.id}",
         column_order=_columns(shown, say),
         column_config={
+            say("column_document"): st.column_config.TextColumn(width="large"),
             say("column_size"): st.column_config.NumberColumn(format="bytes", width="small"),
             say("column_state"): st.column_config.TextColumn(width="small"),
-            say("column_added"): st.column_config.DatetimeColumn(format="distance", width="small"),
+            say("column_added"): st.column_config.DatetimeColumn(
+                format="YYYY-MM-DD HH:mm", width="small"
+            ),
         },
     )
     chosen = [shown[number] for number in event.selection.rows if number < len(shown)]
@@ -96,7 +99,7 @@ def _narrowed(rows: Sequence[Row], say: Say) -> Sequence[Row]:
 def _cells(row: Row, say: Say) -> dict[str, Any]:
     return {
         say("column_document"): row.document,
-        say("column_state"): f"{_ICONS[row.standing]} {say(LABELS[row.standing])}",
+        say("column_state"): f"{_SIGNS[row.standing]} {say(LABELS[row.standing])}",
         say("column_reason"): row.reason,
         say("column_size"): row.size,
         say("column_added"): datetime.fromtimestamp(row.added, UTC) if row.added else None,

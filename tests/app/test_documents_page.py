@@ -83,7 +83,7 @@ def test_a_name_that_is_taken_is_refused_in_the_readers_language(open_home, libr
 def test_new_documents_wait_and_are_indexed_in_the_background(open_home, library, base):
     page = open_home(library, "documents", kb=base.id)
     assert [row["Document"] for row in table(page)] == ["anglers.md", "tax.md"]
-    assert [row["State"] for row in table(page)] == ["🆕 new", "🆕 new"]
+    assert [row["State"] for row in table(page)] == ["+ new", "+ new"]
     assert button(page, "update").label == "Index 2 changes"
 
     button(page, "update").click().run()
@@ -92,7 +92,7 @@ def test_new_documents_wait_and_are_indexed_in_the_background(open_home, library
     assert wait_for_end(base).outcome is Outcome.DONE
     page.run()
 
-    assert [row["State"] for row in table(page)] == ["✅ indexed", "✅ indexed"]
+    assert [row["State"] for row in table(page)] == ["✓ indexed", "✓ indexed"]
     assert button(page, "update").label == "Update the index"
     assert any("2 added" in one.value for one in page.caption)
 
@@ -129,7 +129,7 @@ def test_a_file_that_cannot_be_read_says_why(open_home, library, base, do):
     page = open_home(library, "documents", kb=base.id)
 
     rows = {row["Document"]: row for row in table(page)}
-    assert rows["broken.docx"]["State"] == "⚠️ failed"
+    assert rows["broken.docx"]["State"] == "! failed"
     assert "damaged" in rows["broken.docx"]["Reason"] or "read" in rows["broken.docx"]["Reason"]
     assert any("1 failed" in one.value for one in page.caption)
 
@@ -197,7 +197,7 @@ def test_versions_can_be_gone_back_to(open_home, library, base, do):
     assert wait_for_end(base).outcome is Outcome.DONE
     page.run()
     rows = {row["Document"]: row["State"] for row in table(page)}
-    assert rows["new.md"] == "🆕 new"
+    assert rows["new.md"] == "+ new"
     assert "back_2" in keys(page)
 
 

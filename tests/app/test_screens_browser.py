@@ -78,7 +78,8 @@ def screens(driver, home_url):
     driver.get_log("browser")
     screens = Screens(driver, home_url)
     yield screens
-    assert complaints(driver) == []
+    # Streamlit's page first looks for its server below the address of each page.
+    assert [one for one in complaints(driver) if "/_stcore/" not in one] == []
     assert foreign_requests(screens) == []
 
 
@@ -97,11 +98,9 @@ def test_a_knowledge_base_is_made_filled_and_indexed(screens, pictures):
     )
     screens.wait_until(lambda: "There are no documents yet" in screens.text())
 
-    files = [str(ROOT / "docs" / lang / f"{name}.md") for lang in ("en",) for name in NAMES]
-    files.append(str(ROOT / "docs" / "zh" / "index-on-disk.md"))
-    screens.driver.execute_script("window.kept = 1")
+    files = [str(ROOT / "docs" / "en" / f"{name}.md") for name in NAMES]
     box = screens.find("input[type=file]:not([webkitdirectory])")[0]
-    box.send_keys("\n".join(files[:-1]))
+    box.send_keys("\n".join(files))
     screens.wait_until(lambda: "Index 5 changes" in screens.text())
     screens.take_picture(pictures / "documents-new-files-en.png")
 
@@ -141,7 +140,7 @@ def test_versions_and_settings(screens, pictures):
     ("language", "question", "quote"),
     [
         ("en", "which Python version do I need?", "Python 3.11"),
-        ("zh", "How do I go back to an earlier state?", ""),
+        ("zh", "which Python version does my computer need?", "Python 3.11"),
     ],
 )
 def test_a_conversation(screens, pictures, language, question, quote):
@@ -173,7 +172,7 @@ def test_going_from_page_to_page_keeps_the_language_and_the_search(screens):
     screens.visit("", q="rollback", mode="lexical", k="5", lang="zh")
     screens.wait_for("#hit-1")
     links = screens.find("[data-testid=stTopNavLink]")
-    assert [one.text for one in links] == ["搜索", "问答", "文档"]
+    assert [one.text.splitlines()[-1] for one in links] == ["搜索", "问答", "文档"]
     links[2].click()
     screens.wait_until(lambda: "更新索引" in screens.text())
     screens.find("[data-testid=stTopNavLink]")[0].click()
