@@ -297,7 +297,7 @@ class KillTester:
         """
         world, command = self._world, COMMANDS[name]
         before = self._served()
-        after = self._prepare(name, before)
+        after = self.prepare(name, before)
         if point is None:
             after_s = self._chance.uniform(0, 1.1 * self._usual_s[name])
             code, value = forked(lambda: command(world), kill_after_s=after_s)
@@ -318,7 +318,7 @@ class KillTester:
             raise AssertionError(f"{name}: {wrong}")
         return Round(name, code == -signal.SIGKILL, "before" if found == before else "after")
 
-    def _prepare(self, name: str, before: State | None) -> State | None:
+    def prepare(self, name: str, before: State | None) -> State | None:
         """Make something to do for the command; returns the state it must lead to."""
         if name in ("build", "fold"):
             self._world.edit(self._chance)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 HANDBOOK = Path(__file__).parent.parent / "docs"
 _TOKEN = re.compile(r"\w+|[^\w\s]")
-_CHUNK_WORDS = 150
+_CHUNK_WORDS = 110
 _PER_FOLDER = 1000
 _OLD = 1_000_000_000
 
@@ -58,17 +58,18 @@ class StandIn:
     languages = ("en", "zh")
     device = "cpu"
 
-    def __init__(self, dim: int = 384) -> None:
-        self.spec = EncoderSpec(
+    def __init__(self, spec: EncoderSpec | None = None) -> None:
+        """Pass for the encoder with this spec, or for one that there is not."""
+        self.spec = spec or EncoderSpec(
             name="stand-in",
             weights="w" * 64,
             config="c" * 64,
             tokenizer="t" * 64,
             pooling="mean",
             max_tokens=256,
-            dim=dim,
+            dim=384,
         )
-        self.dim = dim
+        self.dim = self.spec.dim
         self.seconds = 0.0
         """Spent in encoding so far."""
 

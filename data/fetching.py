@@ -16,6 +16,7 @@ __all__ = [
     "FetchError",
     "FetchLimits",
     "Fetched",
+    "Validators",
     "fetch",
     "normal_url",
     "public_only",
@@ -27,7 +28,7 @@ AddressRule = Callable[[str, IPv4Address | IPv6Address], bool]
 """Host and address → whether to connect. Asked for every host, also after a redirect."""
 _PORTS = {"http": 80, "https": 443}
 _REDIRECTS = {301, 302, 303, 307, 308}
-_OK = 200
+_OK, _NOT_MODIFIED = 200, 304
 _SAFE = "/%:=&?~#+!$,;'@()*[]"
 _PIECE = 64 * 1024
 
@@ -53,6 +54,21 @@ class FetchLimits:
 
 
 @dataclass(frozen=True, slots=True)
+class Validators:
+    """What a server gave with a page, by which it can be asked later whether the page changed."""
+
+    etag: str = ""
+    modified: str = ""
+    """As the server wrote it in Last-Modified."""
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """What asks for the page only if it changed; none if the server gave nothing."""
+        asked = {"If-None-Match": self.etag, "If-Modified-Since": self.modified}
+        return {name: value for name, value in asked.items() if value}
+
+
+@dataclass(frozen=True, slots=True)
 class Fetched:
     """What a server sent."""
 
@@ -61,6 +77,9 @@ class Fetched:
     content_type: str
     """Media type in small letters, without parameters; empty if the server gave none."""
     body: bytes
+    validators: Validators = Validators()
+    is_unchanged: bool = False
+    """Whether the server sent nothing, because the page is what the known validators stand for."""
 
 
 def public_only(*, hosts: frozenset[str] = frozenset()) -> AddressRule:
@@ -95,7 +114,11 @@ def normal_url(url: str) -> str:
 
 
 def fetch(
-    url: str, *, limits: FetchLimits | None = None, may_connect: AddressRule | None = None
+    url: str,
+    *,
+    limits: FetchLimits | None = None,
+    may_connect: AddressRule | None = None,
+    known: Callable[[str], Validators] | None = None,
 ) -> Fetched:
     """Get a page, following redirects.
 
@@ -103,6 +126,7 @@ def fetch(
         url: An http or https address.
         limits: Time, size and redirects.
         may_connect: Which addresses are allowed; without a rule all are, and proxies are used.
+        known: The validators of the page at an address, if it need only be sent when it changed.
 
     Raises:
         FetchError: If it cannot be had, or is over a limit, or not allowed.
@@ -117,17 +141,21 @@ def fetch(
         connection = None
         try:
             connection, target = _connection(urlsplit(url), limits.timeout_s, may_connect)
+            validators = known(url) if known is not None else Validators()
             headers = {"User-Agent": AGENT, "Accept-Encoding": "gzip, identity", "Accept": "*/*"}
-            connection.request("GET", target, headers=headers)
+            connection.request("GET", target, headers=headers | validators.headers)
             answer = connection.getresponse()
             if answer.status in _REDIRECTS and (place := answer.getheader("Location")):
                 url = urljoin(url, place)
                 continue
+            if answer.status == _NOT_MODIFIED and validators.headers:
+                return Fetched(url, "", b"", validators, is_unchanged=True)
             if answer.status != _OK:
                 reason = f"The server answered {answer.status} {answer.reason}."
                 raise FetchError(reason, answer.status)
             kind = (answer.getheader("Content-Type") or "").partition(";")[0].strip().lower()
-            return Fetched(url, kind, _body(answer, limits, deadline))
+            given = (answer.getheader(name) or "" for name in ("ETag", "Last-Modified"))
+            return Fetched(url, kind, _body(answer, limits, deadline), Validators(*given))
         except FetchError:
             raise
         except (OSError, http.client.HTTPException, zlib.error, UnicodeError) as error:

@@ -1,19 +1,29 @@
 """A web address in, the documents of the page or the whole site out; robots.txt is obeyed."""
 
+import hashlib
 import posixpath
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from urllib.parse import unquote, urljoin, urlsplit
 from urllib.robotparser import RobotFileParser
 
-from data.fetching import AGENT, AddressRule, Fetched, FetchError, FetchLimits, fetch, normal_url
+from data.fetching import (
+    AGENT,
+    AddressRule,
+    Fetched,
+    FetchError,
+    FetchLimits,
+    Validators,
+    fetch,
+    normal_url,
+)
 from data.loaders import SUFFIXES, Format, document_of
 from data.loaders.base import UnreadableDocumentError
 from data.records import Document
 
-__all__ = ["Page", "SiteLimits", "read_site"]
+__all__ = ["KnownPage", "Page", "SiteLimits", "read_site"]
 
 _WEBPAGE = Format("web page", "webpage:read_webpage", "")
 _PAGE_TYPES = {"text/html", "application/xhtml+xml"}
@@ -47,14 +57,29 @@ class SiteLimits:
 
 
 @dataclass(frozen=True, slots=True)
+class KnownPage:
+    """What is kept of a page that was read, so that it is not read again while it is the same."""
+
+    validators: Validators
+    digest: str
+    """SHA-256 of what the server sent."""
+    links: tuple[str, ...]
+    """The addresses that it leads to."""
+
+
+@dataclass(frozen=True, slots=True)
 class Page:
-    """A page that was read, or why it was not."""
+    """A page that was read, or that is as it was, or why it was not read."""
 
     url: str
     document: Document | None
     reason: str = ""
     is_gone: bool = False
     """Whether the server says that there is no such page."""
+    known: KnownPage | None = None
+    """What to give to `read_site` the next time."""
+    is_unchanged: bool = False
+    """Whether it is as it was when what is known of it was found out; then it is not read."""
 
 
 def read_site(
@@ -63,15 +88,27 @@ def read_site(
     limits: SiteLimits | None = None,
     fetch_limits: FetchLimits | None = None,
     may_connect: AddressRule | None = None,
+    known: Mapping[str, KnownPage] | None = None,
     sleep: Callable[[float], None] = time.sleep,
 ) -> Iterator[Page]:
     """Yield the page at `url`, and those below its folder that it leads to, nearest first.
+
+    Args:
+        url: Where to begin.
+        limits: How far to go.
+        fetch_limits: What one page may cost.
+        may_connect: Which addresses are allowed; see `fetch`.
+        known: What is known of pages by their address. The server is asked whether they changed;
+            where they did not, they are neither sent nor read.
+        sleep: Waits between two pages.
 
     Raises:
         ValueError: If it is no web address.
     """
     start = normal_url(url)
-    crawl = _Crawl(limits or SiteLimits(), fetch_limits or FetchLimits(), may_connect, sleep)
+    crawl = _Crawl(
+        limits or SiteLimits(), fetch_limits or FetchLimits(), may_connect, known or {}, sleep
+    )
     yield from crawl.pages(start)
 
 
@@ -81,10 +118,12 @@ class _Crawl:
         limits: SiteLimits,
         fetch_limits: FetchLimits,
         may_connect: AddressRule | None,
+        known: Mapping[str, KnownPage],
         sleep: Callable[[float], None],
     ) -> None:
         self._limits, self._fetch_limits = limits, fetch_limits
         self._may_connect, self._sleep = may_connect, sleep
+        self._known = known
         self._wait_s = limits.wait_s
 
     def pages(self, start: str) -> Iterator[Page]:
@@ -101,37 +140,59 @@ class _Crawl:
                     yield Page(url, None, "The site's robots.txt does not allow it to be read.")
                 continue
             count += 1
-            page, links = self._page(url, seen)
+            page = self._page(url, seen)
             if page is None:
                 continue
             yield page
-            if depth < self._limits.depth:
-                for link in links:
+            if depth < self._limits.depth and page.known is not None:
+                for link in page.known.links:
                     if link not in seen and _is_below(link, start):
                         seen.add(link)
                         waiting.append((link, depth + 1))
 
-    def _page(self, url: str, seen: set[str]) -> tuple[Page | None, list[str]]:
-        """A page and its links; None where it leads to one that was seen."""
+    def _page(self, url: str, seen: set[str]) -> Page | None:
+        """A page; None where it leads to one that was seen, or to no document."""
         try:
-            found = fetch(url, limits=self._fetch_limits, may_connect=self._may_connect)
+            found = fetch(
+                url,
+                limits=self._fetch_limits,
+                may_connect=self._may_connect,
+                known=self._validators,
+            )
         except FetchError as error:
-            is_gone = error.status in {404, 410}
-            return Page(url, None, str(error), is_gone), []
+            return Page(url, None, str(error), is_gone=error.status in {404, 410})
         if found.url != url and found.url in seen:
-            return None, []
+            return None
         seen.add(found.url)
+        return self._as_it_was(found) or self._read(found, is_first=len(seen) == 1)
+
+    def _as_it_was(self, found: Fetched) -> Page | None:
+        before = self._known.get(found.url)
+        if before is None:
+            return None
+        if not found.is_unchanged:
+            if hashlib.sha256(found.body).hexdigest() != before.digest:
+                return None
+            before = replace(before, validators=found.validators)
+        return Page(found.url, None, known=before, is_unchanged=True)
+
+    def _read(self, found: Fetched, *, is_first: bool) -> Page | None:
         format_ = _format(found)
-        if format_ is None and len(seen) > 1:
-            return None, []  # a picture, a film, a program: nobody asked for it
+        if format_ is None and not is_first:
+            return None  # a picture, a film, a program: nobody asked for it
         try:
             document = _document(found, format_)
         except UnreadableDocumentError as error:
-            return Page(found.url, None, str(error)), []
-        links = document.metadata.get("links", ())
+            return Page(found.url, None, str(error))
+        links = _absolute(found.url, document.metadata.get("links", ()))
         metadata = {key: value for key, value in document.metadata.items() if key != "links"}
-        plain = replace(document, metadata=metadata)
-        return Page(found.url, plain), _absolute(found.url, links)
+        digest = hashlib.sha256(found.body).hexdigest()
+        known = KnownPage(found.validators, digest, tuple(links))
+        return Page(found.url, replace(document, metadata=metadata), known=known)
+
+    def _validators(self, url: str) -> Validators:
+        known = self._known.get(url)
+        return known.validators if known is not None else Validators()
 
     def _robots(self, start: str) -> RobotFileParser:
         """The site's rules: none where there is no such file, nothing allowed where it fails.

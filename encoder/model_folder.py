@@ -11,6 +11,7 @@ from encoder.adapter_files import Adapter, read_adapter
 from encoder.errors import ModelNotFoundError
 from encoder.files import digest_of_file, digest_of_json, read_object
 from encoder.folder_facts import GUESS, REGISTRY, FolderFacts
+from encoder.own_row import read_own_row
 from encoder.registry import DEFAULT_MODEL, ModelRow, find_row
 from encoder.remote_model import RemoteModel, find_remote, remote_spec
 from encoder.rerankers import find_reranker
@@ -98,7 +99,7 @@ def describe_encoder(
     folder = find_model_folder(model, revision=revision, local_files_only=local_files_only)
     # A manifest that says "models/bge" must mean the same folder wherever it is read.
     name = str(folder.resolve()) if _is_folder(model) else model or DEFAULT_MODEL
-    row = find_row(name) or find_row(folder.absolute().name)
+    row = read_own_row(folder) or find_row(name) or find_row(folder.absolute().name)
     _refuse_what_does_not_run(row)
     if table := find_static(folder):
         return _describe_static(table, folder, name, row, dim)

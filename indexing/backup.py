@@ -10,10 +10,16 @@ from pathlib import Path, PurePosixPath
 from typing import IO
 
 from indexing import points
-from indexing.errors import BackupError, CorruptIndexError, UsageError
+from indexing.errors import BackupError, BuildFailedError, CorruptIndexError, UsageError
 from indexing.generation import current_folder
 from indexing.manifest import NAME, FileFact, Manifest
-from indexing.publishing import new_generation, next_chunk_id, next_number, publish
+from indexing.publishing import (
+    KEPT_GENERATIONS,
+    new_generation,
+    next_chunk_id,
+    next_number,
+    publish,
+)
 
 Progress = Callable[[int, int, str], None]
 """Called with (bytes done, bytes in all, the current file)."""
@@ -31,6 +37,7 @@ def backup_index(index: Path, target: Path, progress: Progress | None = None) ->
     Raises:
         UsageError: If the file is there already.
         CorruptIndexError: If a file of the index is not what was published.
+        BuildFailedError: If the disk is full, or otherwise cannot be written.
     """
     if target.exists():
         raise UsageError(f"{target} is there already; give another name, or delete it first.")
@@ -39,15 +46,19 @@ def backup_index(index: Path, target: Path, progress: Progress | None = None) ->
         folder = current_folder(index)
         try:
             manifest = _write(folder, beside, progress)
-            break
-        except (FileNotFoundError, CorruptIndexError):
+            beside.replace(target)
+            return manifest
+        except CorruptIndexError:
             if current_folder(index) == folder:
                 raise
+        except OSError as error:
+            if not isinstance(error, FileNotFoundError) or current_folder(index) == folder:
+                raise BuildFailedError(
+                    f"Writing {target} failed: {error.strerror or error}. The index is untouched."
+                ) from error
         finally:
             if not beside.exists() or current_folder(index) != folder:
                 beside.unlink(missing_ok=True)
-    beside.replace(target)
-    return manifest
 
 
 def _write(folder: Path, target: Path, progress: Progress | None) -> Manifest:
@@ -84,7 +95,13 @@ def _add(archive: zipfile.ZipFile, path: Path, name: str, fact: FileFact) -> Non
         raise CorruptIndexError(path, "was changed after it was written")
 
 
-def restore_index(backup: Path, index: Path, progress: Progress | None = None) -> Manifest:
+def restore_index(
+    backup: Path,
+    index: Path,
+    progress: Progress | None = None,
+    *,
+    keep: int = KEPT_GENERATIONS,
+) -> Manifest:
     """Publish a backup as the newest generation of an index, or as the first of a new one.
 
     What is there stays live until the last step, and is kept for `rollback`. The caller holds the
@@ -101,9 +118,13 @@ def restore_index(backup: Path, index: Path, progress: Progress | None = None) -
                 next_id = max(manifest.next_id, next_chunk_id(index))
                 manifest = replace(manifest, generation=number, next_id=next_id)
                 manifest.write(folder)
-                publish(index, folder)
+                publish(index, folder, keep=keep)
     except (zipfile.BadZipFile, zlib.error, RuntimeError, EOFError, ValueError) as error:
         raise BackupError(backup, f"cannot be read ({error})") from error
+    except OSError as error:
+        if type(error) is OSError and error.errno is None:  # what bz2 says of damaged data
+            raise BackupError(backup, f"cannot be read ({error})") from error
+        raise
     return manifest
 
 

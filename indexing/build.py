@@ -25,8 +25,19 @@ def _parser() -> Parser:
     option(
         "--encoder", metavar="M", help="folder or hub id (default: the embedded all-MiniLM-L6-v2)"
     )
-    option("--store", choices=("faiss", "exact"), help="default: faiss")
-    option("--index-type", metavar="T", help="auto or flat (default: auto)")
+    option("--store", choices=("faiss", "exact", "torch"), help="default: faiss")
+    option(
+        "--index-type",
+        metavar="T",
+        help="auto, flat, fp16, sq8, ivf_flat, ivf_sq8, ivf_pq, hnsw, lsh, scann, rabitq, or a"
+        " FAISS factory string (default: auto)",
+    )
+    option(
+        "--recall",
+        metavar="R",
+        type=float,
+        help="share of the nearest that an approximate index type must find (default: 0.95)",
+    )
     option(
         "--update",
         choices=("sync", "incremental", "full", "scoped_full"),

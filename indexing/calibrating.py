@@ -35,14 +35,16 @@ from indexing.legs import Query
 from indexing.manifest import NAME as MANIFEST
 from indexing.manifest import Manifest, file_fact
 from indexing.publishing import (
+    KEPT_GENERATIONS,
     link_or_copy,
     new_generation,
     next_number,
     publish,
-    writer_lock,
 )
 from indexing.questions import Question, golden_questions, synthetic_questions
 from indexing.reranking import Reranking, rerank_ranked
+from indexing.stores import SearchResult
+from indexing.work import job
 
 if TYPE_CHECKING:
     from encoder import Encoder
@@ -64,6 +66,8 @@ _KEPT_TEXTS = 20_000
 _SEED = 17
 
 Progress = Callable[[int, int], None]
+Nearest = Callable[[NDArray[np.float32], int], SearchResult]
+"""Queries, shape (m, dim), and k to the k nearest chunks of each."""
 
 
 def calibrate(
@@ -72,6 +76,7 @@ def calibrate(
     questions: Sequence[Question],
     *,
     source: str,
+    nearest: Nearest | None = None,
     reranking: Reranking | None = None,
     progress: Progress | None = None,
 ) -> Calibration:
@@ -82,6 +87,7 @@ def calibrate(
         encoder: The encoder that built it.
         questions: Questions whose answers are known.
         source: Where they come from: `GOLDEN` or `SYNTHETIC`.
+        nearest: What searches the embeddings; without it the generation's stores do.
         reranking: A loaded reranker, to learn what it says about the hits of hybrid search.
         progress: Called as questions are asked.
 
@@ -93,7 +99,7 @@ def calibrate(
             f"A calibration needs at least {FEWEST_QUESTIONS} questions, got {len(questions)}."
         )
     seen: dict[str, list[Evidence]] = defaultdict(list)
-    gathered = gather(generation, encoder, questions, reranking)
+    gathered = gather(generation, encoder, questions, nearest, reranking)
     for number, evidence in enumerate(gathered, start=1):
         for name, item in evidence.items():
             seen[name].append(item)
@@ -133,16 +139,27 @@ def gather(
     generation: Generation,
     encoder: "Encoder",
     questions: Sequence[Question],
+    nearest: Nearest | None = None,
     reranking: Reranking | None = None,
 ) -> Iterator[dict[str, Evidence]]:
-    """The evidence of each question in each mode, and of its reranked hits."""
+    """The evidence of each question in each mode, and of its reranked hits.
+
+    Args:
+        generation: What is asked.
+        encoder: The one that built it.
+        questions: What to ask.
+        nearest: What searches the embeddings; without it the generation's stores do.
+        reranking: A loaded reranker.
+    """
     everything = generation.chunk_ids()
     chance = np.random.default_rng(_SEED)
     vectors = encoder.encode_queries([question.text for question in questions])
     terms_in = lru_cache(_KEPT_TEXTS)(generation.lexical.terms_in)
-    for question, vector in zip(questions, vectors, strict=True):
+    nearest_of_all = (nearest or generation.search)(vectors, FUSED_DEPTH)
+    for question, vector, scores, ids in zip(questions, vectors, *nearest_of_all, strict=True):
         asked = Query(question.text, generation, lambda: encoder)
-        asked.vector = vector[None]  # encoded together with the others
+        asked.vector = vector[None]  # encoded and searched for together with the others
+        asked.note_dense(FUSED_DEPTH, scores, ids)
         drawn = chance.choice(everything, min(_UNRELATED, len(everything)), replace=False)
         random_ids = [int(id_) for id_ in drawn]
         found = {str(mode): _evidence(asked, question, mode, random_ids, terms_in) for mode in Mode}
@@ -214,13 +231,16 @@ def calibrate_unpublished(folder: Path, manifest: Manifest, encoder: "Encoder | 
     known = read_calibration(folder)
     if encoder is None or manifest.chunks < FEWEST_CHUNKS or not _is_due(known, manifest.chunks):
         return manifest
-    generation = Generation(folder)
+    generation = Generation(folder, with_stores=False, verify=False)  # it was hashed just now
+    questions = synthetic_questions(generation)
     try:
-        questions = synthetic_questions(generation)
-        made = calibrate(generation, encoder, questions, source=SYNTHETIC)
+        made = calibrate(generation, encoder, questions, source=SYNTHETIC, nearest=generation.scan)
     except ValueError as error:
         log.info("The scores stay without a meaning: %s", error)
-        return manifest
+        # Noted, so that not every small change of the index tries again.
+        made = Calibration(
+            source=SYNTHETIC, questions=len(questions), chunks=manifest.chunks, modes={}
+        )
     return _put(folder, manifest, made)
 
 
@@ -253,7 +273,7 @@ def calibrate_index(
         IndexLockedError: If another process is writing it.
         ValueError: If there is too little to learn from.
     """
-    with writer_lock(index):
+    with job(index, "calibrate") as work:
         generation = open_current(index)
         questions = synthetic_questions(generation)
         if golden is not None:
@@ -276,7 +296,7 @@ def calibrate_index(
             if fusion is not None:
                 write_section(folder, FUSION, fusion.as_dict())
             _put(folder, replace(generation.manifest, generation=number), made)
-            publish(index, folder)
+            publish(index, folder, keep=work.setting("keep", KEPT_GENERATIONS))
     return made
 
 

@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data import Chunk, Document
-from indexing.facts import Fact, document_facts
-from indexing.filter_sql import condition
+from indexing.facts import TEXT, Fact, document_facts
+from indexing.filter_sql import FACTS, condition
 from indexing.filters import BUILT_IN, Filter, fields_of
 from indexing.language import SAMPLE
 
@@ -129,8 +129,16 @@ class Catalog:
             f"{path.absolute().as_uri()}?mode=ro&immutable=1", uri=True, check_same_thread=False
         )
         self._has_facts = False
+        self._repeated: Sequence[tuple[str, str]] = ()
         has_texts = self._rows("SELECT 1 FROM sqlite_master WHERE name = 'texts'")
         self._texts = "texts" if has_texts else "documents"  # format 1 kept both in one table
+
+    def note_repeated(self, paths: Sequence[tuple[str, str]]) -> None:
+        """Take the paths of files that repeat documents, as (path, document), for filters.
+
+        Called before the first filter.
+        """
+        self._repeated = paths
 
     def close(self) -> None:
         """Close the file."""
@@ -231,9 +239,9 @@ class Catalog:
         with self._lock:
             if self._has_facts:
                 return
+            self._connection.execute("PRAGMA temp_store = MEMORY")
             sql = "SELECT 1 FROM sqlite_master WHERE name = 'facts'"
             if not self._connection.execute(sql).fetchall():
-                self._connection.execute("PRAGMA temp_store = MEMORY")
                 self._connection.executescript((_FACTS + _FACT_INDEXES).format(where="temp"))
                 sql = (
                     f"SELECT d.id, title, substr(t.text, 1, {SAMPLE}), source, metadata,"
@@ -242,6 +250,14 @@ class Catalog:
                 for row in self._connection.execute(sql):
                     facts = document_facts(_document(row[:6]), row[6])
                     _add_facts(self._connection, row[0], facts)
+            self._connection.execute("CREATE TEMP TABLE repeated AS SELECT * FROM facts LIMIT 0")
+            for path, document in self._repeated:
+                _add_facts(
+                    self._connection, document, [Fact("path", TEXT, path, False)], "repeated"
+                )
+            self._connection.execute(
+                f"CREATE TEMP VIEW {FACTS} AS SELECT * FROM facts UNION ALL SELECT * FROM repeated"
+            )
             self._has_facts = True
 
     def chunk_ids(self, documents: Sequence[str]) -> list[int]:
@@ -289,9 +305,11 @@ def _found_out(record: DocumentRecord) -> tuple[Fact, ...]:
     return document_facts(record.document, mtime_ns)
 
 
-def _add_facts(connection: sqlite3.Connection, document: str, facts: Iterable[Fact]) -> None:
+def _add_facts(
+    connection: sqlite3.Connection, document: str, facts: Iterable[Fact], table: str = "facts"
+) -> None:
     rows = [(document, *fact) for fact in facts]
-    connection.executemany("INSERT INTO facts VALUES (?, ?, ?, ?, ?)", rows)
+    connection.executemany(f"INSERT INTO {table} VALUES (?, ?, ?, ?, ?)", rows)
 
 
 def _portions(values: Sequence[Any]) -> Iterator[list[Any]]:

@@ -1,9 +1,10 @@
 """What a run has to do: what the sources offer now, against what the index holds."""
 
+import os
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path, PurePath
+from pathlib import Path
 
 from data import UnreadableDocumentError
 from indexing.catalog import FileState
@@ -156,7 +157,7 @@ Key = tuple[str, str]
 
 
 def _key(id_: str, state: FileState) -> Key:
-    return state.content, PurePath(id_).suffix.lower()
+    return state.content, os.path.splitext(id_)[1].lower()  # noqa: PTH122 - quicker, of many files
 
 
 def _stored_contents(now: Mapping[str, FileState], held: Held, doomed: set[str]) -> dict[Key, str]:

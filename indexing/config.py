@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from indexing.terms import Terms
 
 UPDATES = ("sync", "incremental", "full", "scoped_full")
-_KINDS = {str: "text", int: "a whole number", bool: "true or false"}
+_KINDS = {str: "text", int: "a whole number", bool: "true or false", float: "a number"}
 CONFIG_NAME = "build.toml"
 """The choices that took effect, beside the index."""
 
@@ -24,9 +24,11 @@ class BuildConfig:
     encoder: str | None = None
     """Folder or hub id of the encoder."""
     store: str | None = None
-    """`faiss` or `exact`."""
+    """`faiss`, `exact`, or `torch`, which is exact and searches on a GPU where there is one."""
     index_type: str | None = None
-    """`auto` or `flat`."""
+    """`auto`, `flat`, `ivf_sq8`, ... (see `stores.index_types`), or a FAISS factory string."""
+    recall: float | None = None
+    """Share of the ten nearest that an approximate type must find, measured at each build."""
     update: str = "sync"
     """What happens to documents that the sources no longer offer: `sync` deletes them from the
     sources given, `full` from the whole index, `incremental` and `scoped_full` keep them."""
@@ -48,6 +50,8 @@ class BuildConfig:
     def __post_init__(self) -> None:
         if self.update not in UPDATES:
             raise UsageError(f"Unknown update {self.update!r}. Known: {', '.join(UPDATES)}.")
+        if self.recall is not None and not 0 < self.recall < 1:
+            raise UsageError(f"--recall must lie between 0 and 1, got {self.recall}.")
 
 
 def read_config(path: Path) -> dict[str, Any]:
@@ -83,6 +87,7 @@ def write_config(index: Path, config: BuildConfig, terms: "Terms") -> None:
         "encoder": terms.encoder.name,
         "store": terms.store,
         "index_type": terms.index_type,
+        "recall": terms.recall,
         "chunk_tokens": terms.splitter.chunk_tokens,
         "overlap_tokens": terms.splitter.overlap_tokens,
     }

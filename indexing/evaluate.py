@@ -28,8 +28,13 @@ def _parser() -> Parser:
     option("--task", metavar="T", help="of the encoder, for its instructions: sts, code, ...")
     option("--mode", choices=("dense", "lexical", "hybrid"), help="default: dense, golden: hybrid")
     option("--rerank", metavar="M", help="folder or hub id of a reranker for the first hits")
-    option("--store", choices=("exact", "faiss"), default="exact", help="for --dataset")
-    option("--index-type", metavar="T", default="flat", help="of the store (default: flat)")
+    option("--store", choices=("exact", "faiss", "torch"), default="exact", help="for --dataset")
+    option(
+        "--index-type",
+        metavar="T",
+        default="flat",
+        help="of the store, as for build (default: flat)",
+    )
     option(
         "--compare",
         nargs=2,

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,7 +25,11 @@ from indexing.lexical import LexicalIndex
 from indexing.manifest import NAME, Manifest
 from indexing.segment import Segment
 from indexing.stores.base import NO_ID
+from indexing.stores.index_types import FLAT
 from indexing.verification import damaged_files
+
+if TYPE_CHECKING:
+    from indexing.stores.approximate import StoreFacts
 
 _AT_ONCE = 65_536
 _NORM_TOLERANCE = 1e-3
@@ -33,7 +37,8 @@ _ASKED = 50
 """Embeddings that the store is asked for."""
 _FOUND_SHARE = 0.9
 """Of these, so many must be found by a store that is not exact."""
-_IMBALANCE = 10.0
+_IMBALANCE = 4.0
+"""A search reads so many times the rows that it would read in cells of equal size."""
 _NAMED = 5
 
 
@@ -253,8 +258,15 @@ def _store(live: Generation) -> Iterator[Finding]:
         if asked and found < least:
             yield _problem("store", f"{name}: of {len(asked)} embeddings it finds {found}.")
         else:
-            yield _good(f"store of {name}", f"{kind}, {live.manifest.index_type}")
+            yield _good(f"store of {name}", f"{kind}, {_type_of(segment)}")
         yield from _balance(name, segment)
+
+
+def _type_of(segment: Segment) -> str:
+    facts: StoreFacts | None = getattr(segment.store, "facts", None)
+    if facts is None:
+        return FLAT
+    return f"{facts.index_type} ({facts.factory}), recall {facts.recall:.3f} when it was made"
 
 
 def _own_scores(segment: Segment, asked: list[int]) -> int:
@@ -278,7 +290,12 @@ def _balance(name: str, segment: Segment) -> Iterator[Finding]:
     # with it (faiss/invlists/InvertedLists.cpp).
     factor = float(len(sizes) * np.sum(sizes.astype(float) ** 2) / max(1, sizes.sum()) ** 2)
     text = f"{name}: {len(sizes)} lists, imbalance {factor:.1f}, {int((sizes == 0).sum())} empty"
-    yield _note("lists", text) if factor > _IMBALANCE else _good("lists", text)
+    if factor > _IMBALANCE:
+        text += (
+            ". Searches read more than they need to; python -m indexing.manage index-type makes "
+            "the lists anew, and python -m indexing.advise compares other types"
+        )
+    yield _note("lists", f"{text}.") if factor > _IMBALANCE else _good("lists", text)
 
 
 def _repeats(live: Generation) -> Iterator[Finding]:

@@ -15,6 +15,8 @@ from indexing.filters import Among, And, Comparison, Filter, Holds, Not, Or, Val
 Condition = tuple[str, list[Any]]
 """SQL about a row `c` of `chunks`, and its parameters."""
 
+FACTS = "facts_asked"
+"""Facts of documents, and the paths of files that repeat them; the catalogue makes this view."""
 _SIGNS = {"==": "=", "<": "<", "<=": "<=", ">": ">", ">=": ">="}
 _MOST_INT = 2**63
 
@@ -64,7 +66,7 @@ def _holds(tree: Holds) -> Condition:
 
 
 def _any_fact(sql: str) -> str:
-    return f"c.document IN (SELECT document FROM facts WHERE field = ? AND {sql})"
+    return f"c.document IN (SELECT document FROM {FACTS} WHERE field = ? AND {sql})"
 
 
 def _any_heading(sql: str) -> str:

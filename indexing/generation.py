@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from data import Chunk, Document
 from indexing.calibration import Calibration, read_calibration, read_sections
 from indexing.catalog import Catalog, DocumentRecord, FileState
+from indexing.duplicates import read_duplicates
 from indexing.errors import CorruptIndexError, IndexNotFoundError
 from indexing.filter_parser import parse_filter
 from indexing.filters import BUILT_IN, Filter, FilterError, render_filter
@@ -65,13 +66,16 @@ class Generation:
         self.fusion = Fusion() if chosen is None else Fusion.from_dict(chosen)
         """How hybrid search joins the legs."""
         self._allowed = lru_cache(maxsize=_KEPT_FILTERS)(self._find_allowed)
+        repeated = [(one.id, one.of) for one in read_duplicates(folder).values()]
+        for catalog in self._catalogs():
+            catalog.note_repeated(repeated)
         self._stale = self.base.catalog.documents_of(self.deleted.tolist())
 
     @property
     def lexical(self) -> LexicalIndex:
         """What searches the words."""
-        if self._lexical is None:
-            raise RuntimeError("The generation was opened without its stores.")
+        if self._lexical is None:  # without stores: by the writer, who removes no folder meanwhile
+            self._lexical = LexicalIndex(self.folder / LEXICAL)
         return self._lexical
 
     @property
@@ -91,12 +95,14 @@ class Generation:
             parts = [self.base.store.search(queries, k, allowed=allowed)]
         if self.delta is not None:
             parts.append(self.delta.store.search(queries, k, allowed=allowed))
-        scores = np.concatenate([part.scores for part in parts], axis=1)
-        ids = np.concatenate([part.ids for part in parts], axis=1)
-        best = np.argsort(-scores, axis=1, kind="stable")[:, :k]
-        return SearchResult(
-            np.take_along_axis(scores, best, axis=1), np.take_along_axis(ids, best, axis=1)
-        )
+        return _joined(parts, k)
+
+    def scan(self, queries: NDArray[np.float32], k: int) -> SearchResult:
+        """As `search`, exact and without stores: all embeddings are read through once."""
+        parts = [self.base.scan(queries, k, self.deleted)]
+        if self.delta is not None:
+            parts.append(self.delta.scan(queries, k))
+        return _joined(parts, k)
 
     def exact_search(
         self, queries: NDArray[np.float32], k: int, ids: NDArray[np.int64]
@@ -234,8 +240,11 @@ class Generation:
         return {*in_base.values(), *in_delta.values()}
 
     def sources(self) -> dict[str, str]:
-        """Where every document came from; deleted ones included."""
-        return {id_: s for catalog in self._catalogs() for id_, s in catalog.sources().items()}
+        """Where every document and duplicate came from; deleted ones included."""
+        found = {one.id: one.source for one in read_duplicates(self.folder).values()}
+        for catalog in self._catalogs():
+            found |= catalog.sources()
+        return found
 
     def states(self) -> dict[str, FileState]:
         """The file state of every document in the index."""
@@ -263,6 +272,16 @@ class Generation:
 
     def _catalogs(self) -> list[Catalog]:
         return [segment.catalog for segment in (self.base, self.delta) if segment is not None]
+
+
+def _joined(parts: Sequence[SearchResult], k: int) -> SearchResult:
+    """The best of several results."""
+    scores = np.concatenate([part.scores for part in parts], axis=1)
+    ids = np.concatenate([part.ids for part in parts], axis=1)
+    best = np.argsort(-scores, axis=1, kind="stable")[:, :k]
+    return SearchResult(
+        np.take_along_axis(scores, best, axis=1), np.take_along_axis(ids, best, axis=1)
+    )
 
 
 def current_folder(index: Path) -> Path:

@@ -10,6 +10,7 @@ _RUNS = re.compile(
     r"(?P<han>[\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff])|(?P<kana>[\u3041-\u30ff])"
     r"|(?P<hangul>[\uac00-\ud7af])|(?P<latin>[A-Za-z\u00c0-\u024f]+)|(?P<other>[^\W\d_])"
 )
+_LATIN = re.compile(r"[A-Za-z\u00c0-\u024f]+")
 _KANA_SHARE = 0.1
 """Japanese has at least this share of kana among its characters; Chinese quotes fewer."""
 _COMMON_WORDS = {
@@ -33,7 +34,10 @@ def language_of(text: str) -> str | None:
 
     Latin letters without accents and without common words of another language count as English.
     """
-    runs = Counter(match.lastgroup for match in _RUNS.finditer(text, 0, SAMPLE))
+    text = text[:SAMPLE]
+    if text.isascii():  # most English texts; nothing but Latin words can be in them
+        return _latin(text) if _LATIN.search(text) else None
+    runs = Counter(match.lastgroup for match in _RUNS.finditer(text))
     east_asian = {name: runs[name] for name in ("han", "kana", "hangul")}
     # A Chinese character weighs as much as a Latin word: names and terms do not outweigh the rest.
     most = max(sum(east_asian.values()), runs["latin"], runs["other"])
@@ -41,7 +45,7 @@ def language_of(text: str) -> str | None:
         return None
     if most > runs["latin"]:
         return _east_asian(**east_asian)
-    return _latin(text[:SAMPLE])
+    return _latin(text)
 
 
 def _east_asian(han: int, kana: int, hangul: int) -> str:
@@ -52,9 +56,9 @@ def _east_asian(han: int, kana: int, hangul: int) -> str:
 
 def _latin(text: str) -> str | None:
     counts: Counter[str] = Counter()
-    for match in _RUNS.finditer(text):
-        if match.lastgroup == "latin":
-            counts.update(_LANGUAGES.get(match[0].lower(), ()))
+    for word, count in Counter(_LATIN.findall(text)).items():
+        for language in _LANGUAGES.get(word.lower(), ()):
+            counts[language] += count
     best = counts.most_common(1)
     if not best:
         return "en" if text.isascii() else None

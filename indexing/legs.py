@@ -30,6 +30,10 @@ class Query:
     load: Callable[[], "Encoder"]
     """The index's encoder, asked for by the legs that need it."""
     allowed: Allowed = None
+    _legs: dict[tuple[Mode, int], dict[int, float]] = field(
+        default_factory=dict, init=False, repr=False
+    )
+    """What each leg found at each depth."""
     _lexical_known: dict[int, float] = field(default_factory=dict, init=False, repr=False)
     """BM25 of the chunks that were met so far."""
     _lexical_is_whole: bool = field(default=False, init=False, repr=False)
@@ -58,17 +62,25 @@ class Query:
 
     def dense(self, k: int) -> dict[int, float]:
         """Cosine by chunk, best first."""
-        scores, ids = self.generation.search(self.vector, k, allowed=self.allowed)
-        pairs = zip(ids[0].tolist(), scores[0].tolist(), strict=True)
-        return {id_: score for id_, score in pairs if id_ != NO_ID}
+        if (Mode.DENSE, k) not in self._legs:
+            scores, ids = self.generation.search(self.vector, k, allowed=self.allowed)
+            self.note_dense(k, scores[0], ids[0])
+        return self._legs[Mode.DENSE, k]
+
+    def note_dense(self, k: int, scores: NDArray[np.float32], ids: NDArray[np.int64]) -> None:
+        """Take what the dense leg finds at depth `k`, searched for together with other queries."""
+        pairs = zip(ids.tolist(), scores.tolist(), strict=True)
+        self._legs[Mode.DENSE, k] = {id_: score for id_, score in pairs if id_ != NO_ID}
 
     def lexical(self, k: int) -> dict[int, float]:
         """BM25 by chunk, best first."""
-        scores, ids = self.generation.lexical.search(self.text, k, allowed=self.allowed)
-        found = dict(zip(ids.tolist(), scores.astype(float).tolist(), strict=True))
-        self._lexical_known |= found
-        self._lexical_is_whole |= len(found) < k and self.allowed is None
-        return found
+        if (Mode.LEXICAL, k) not in self._legs:
+            scores, ids = self.generation.lexical.search(self.text, k, allowed=self.allowed)
+            found = dict(zip(ids.tolist(), scores.astype(float).tolist(), strict=True))
+            self._lexical_known |= found
+            self._lexical_is_whole |= len(found) < k and self.allowed is None
+            self._legs[Mode.LEXICAL, k] = found
+        return self._legs[Mode.LEXICAL, k]
 
     def sparse(self, k: int) -> dict[int, float] | None:
         """Shared weight of words by chunk, best first; None where the index has no such leg."""

@@ -34,6 +34,9 @@ def _parser() -> Parser:
     command("verify", "hash every file of every kept generation")
     keep = command("keep", "how many generations to keep from now on, the live one included")
     keep.add_argument("count", metavar="N", type=int, help="at least 1")
+    kind = command("index-type", "make the store anew with another index type, without encoding")
+    kind.add_argument("type", metavar="TYPE", help="as --index-type of indexing.build")
+    kind.add_argument("--recall", metavar="R", type=float, help="as --recall of indexing.build")
     backup = command("backup", "write the live generation into one file")
     backup.add_argument("file", metavar="FILE", help="what to write, such as kb.zip")
     restore = command("restore", "publish a backup in a new index, or in an existing one")
@@ -70,20 +73,30 @@ def _dispatch(arguments: "argparse.Namespace") -> int | None:
             found = managing.verify(index)
         case "keep":
             found = managing.keep(index, arguments.count)
-        case "backup":
-            found = managing.back_up(index, Path(arguments.file), ProgressBar("bytes"))
-        case "restore":
-            found = managing.restore(index, Path(arguments.file), ProgressBar("bytes"))
+        case "index-type":
+            found = managing.index_type(index, arguments.type, arguments.recall)
         case "purge":
             found = managing.purge(index)
         case "near-duplicates":
             found = managing.near_duplicates(index, arguments.threshold)
         case _:
-            found = managing.migrate(
-                index, Path(arguments.folder), arguments.encoder, ProgressBar("documents")
-            )
+            found = _brought(index, arguments)
     _print(found, as_json=arguments.json)
     return FAILED if found.get("damaged") else None
+
+
+def _brought(index: Path, arguments: "argparse.Namespace") -> dict[str, Any]:
+    """What goes to or comes from another place, which takes long enough to watch."""
+    from indexing import managing
+
+    match arguments.command:
+        case "backup":
+            return managing.back_up(index, Path(arguments.file), ProgressBar("bytes"))
+        case "restore":
+            return managing.restore(index, Path(arguments.file), ProgressBar("bytes"))
+        case _:
+            bar = ProgressBar("documents")
+            return managing.migrate(index, Path(arguments.folder), arguments.encoder, bar)
 
 
 def _print(found: dict[str, Any], *, as_json: bool) -> None:

@@ -1,6 +1,7 @@
 """What `indexing.manage` does; each function returns plain values for people and for JSON."""
 
 from collections import Counter
+from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -15,10 +16,11 @@ from indexing.langchain_folder import langchain_records
 from indexing.manifest import Manifest
 from indexing.near_duplicates import find_near_duplicates
 from indexing.pipeline import build_index
-from indexing.publishing import prune, rollback
+from indexing.publishing import KEPT_GENERATIONS, prune, rollback
 from indexing.purging import purge_index
+from indexing.retyping import retype_index
 from indexing.verification import damaged_files
-from indexing.work import Job, State, WorkFile, file_states, job, jobs
+from indexing.work import Job, State, WorkFile, after_publishing, file_states, job, jobs
 
 Found = dict[str, Any]
 
@@ -88,7 +90,8 @@ def roll_back(index: Path, to: int | None) -> Found:
 def note_states(index: Path, work: WorkFile) -> None:
     """Make the files' states those of the live generation."""
     live = open_current(index, with_stores=False)
-    work.reconcile(live.states().keys() | read_duplicates(live.folder).keys(), live.sources)
+    with after_publishing():
+        work.reconcile(live.states().keys() | read_duplicates(live.folder).keys(), live.sources)
 
 
 def verify(index: Path) -> Found:
@@ -122,6 +125,12 @@ def keep(index: Path, count: int) -> Found:
     }
 
 
+def index_type(index: Path, kind: str, recall: float | None) -> Found:
+    """Make the store anew with another index type."""
+    current_folder(index)
+    return asdict(retype_index(index, kind, recall))
+
+
 def back_up(index: Path, file: Path, progress: Progress) -> Found:
     """Write the live generation into one file."""
     manifest = backup_index(index, file, progress)
@@ -140,7 +149,8 @@ def restore(index: Path, file: Path, progress: Progress) -> Found:
         raise UsageError(f"No such file: {file}. Check the path.")
     check_index_folder(index)
     with job(index, f"restore {file}") as work:
-        manifest = restore_index(file, index, progress)
+        keep = work.setting("keep", KEPT_GENERATIONS)
+        manifest = restore_index(file, index, progress, keep=keep)
         note_states(index, work)
     return {
         "index": str(index),

@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ from encoder import EncoderSpec
 from encoder.files import digest_of_file
 from indexing.errors import CorruptIndexError
 from indexing.splitting import SplitterConfig
+from indexing.stores.index_types import DEFAULT_RECALL
 
 FORMAT = 2
 """Version of the files on disk; raised whenever a reader of the old one would misread the new.
@@ -43,11 +44,20 @@ class Manifest:
     """The next chunk id to give: ids only grow."""
     files: Mapping[str, FileFact]
     """By path in the generation's folder."""
+    recall: float = DEFAULT_RECALL
+    """Share of the nearest that an approximate store was to find."""
+    made: Mapping[str, object] = field(default_factory=dict)
+    """Of an approximate store: what it is, how thoroughly it searches, the recall measured."""
 
     def write(self, folder: Path) -> None:
         """Write the manifest with a digest of its own, so that a changed byte in it is noticed."""
         body = asdict(self) | {"format": FORMAT, "fingerprint": self.encoder.fingerprint}
         body["encoder"] = self.encoder.as_dict()
+        # As versions wrote it that knew flat stores only, so that they can read it.
+        if not self.made:
+            del body["made"]
+        if self.recall == DEFAULT_RECALL:
+            del body["recall"]
         text = json.dumps(body | {"sha256": _digest(body)}, ensure_ascii=False, indent=1)
         (folder / NAME).write_text(text, "utf-8")
 
@@ -78,7 +88,10 @@ class Manifest:
         body["encoder"] = EncoderSpec.from_dict(body["encoder"])
         body["splitter"] = _splitter(path, body["splitter"])
         body["files"] = {name: FileFact(**fact) for name, fact in body["files"].items()}
-        return cls(**body)
+        try:
+            return cls(**body)
+        except TypeError:  # a fact that came later
+            raise CorruptIndexError(path, "was written by another version of Angler") from None
 
 
 def _splitter(path: Path, body: Mapping[str, Any]) -> SplitterConfig:

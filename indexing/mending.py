@@ -15,11 +15,18 @@ from indexing.errors import CorruptIndexError
 from indexing.examining import Finding, Level, bad_rows, content_problems, examine, orphans
 from indexing.generation import LEXICAL, Generation, current_folder, finished_generations
 from indexing.manifest import Manifest
-from indexing.publishing import clear_leftovers, new_generation, next_number, point_to, publish
+from indexing.publishing import (
+    KEPT_GENERATIONS,
+    clear_leftovers,
+    new_generation,
+    next_number,
+    point_to,
+    publish,
+)
 from indexing.rewriting import Embeddings, rewrite
 from indexing.splitting import Piece
 from indexing.verification import damaged_files
-from indexing.work import WorkFile
+from indexing.work import WorkFile, after_publishing
 
 if TYPE_CHECKING:
     from encoder import Encoder
@@ -102,10 +109,13 @@ def _rewritten(index: Path, work: WorkFile, encoder: "Callable[[], Encoder]") ->
         number = next_number(index)
         with new_generation(index, number) as unfinished:
             rewrite(live, unfinished, number, _mended_embeddings(live, work, encoder))
-            publish(index, unfinished)
-    except (CorruptIndexError, sqlite3.Error):
+            publish(index, unfinished, keep=work.setting("keep", KEPT_GENERATIONS))
+    except (CorruptIndexError, sqlite3.DatabaseError) as error:
+        if isinstance(error, sqlite3.OperationalError):  # the disk of the new one, not the old one
+            raise
         return False
-    work.drop_work()
+    with after_publishing():
+        work.drop_work()
     return True
 
 

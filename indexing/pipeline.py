@@ -1,13 +1,13 @@
 """Documents to a published index: reads what changed, encodes what is new, publishes it whole."""
 
 import logging
-import sqlite3
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import asdict, dataclass, replace
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from data import Document, UnreadableDocumentError, supported_formats
 from indexing import points
@@ -31,10 +31,11 @@ from indexing.publishing import (
     publish,
 )
 from indexing.purging import purge_index
-from indexing.sources import Failure, Item, check_sources, scan_sources
+from indexing.reading import read_ahead
+from indexing.sources import Failure, Item, SeenPage, check_sources, scan_sources
 from indexing.splitting import Piece, split_document
 from indexing.terms import agree, load_built
-from indexing.work import FileRow, State, WorkFile, job
+from indexing.work import FileRow, State, WorkFile, after_publishing, job
 from indexing.writing import GenerationWriter
 
 if TYPE_CHECKING:
@@ -42,7 +43,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-_SLOW_S = 0.02
+_SLOW_S = 0.1
 """A document that takes longer to parse is kept parsed until it is published."""
 
 
@@ -135,6 +136,23 @@ def build_index(
     return report
 
 
+class _Wanted(NamedTuple):
+    """A document to write."""
+
+    item: Item
+    state: FileState
+    parsed: Document | None
+    """As an earlier run parsed it."""
+
+
+def _read(wanted: _Wanted) -> tuple[Document, float]:
+    """The document, and the seconds that it took."""
+    if wanted.parsed is not None:
+        return wanted.parsed, 0.0
+    started = time.monotonic()
+    return wanted.item.load(), time.monotonic() - started
+
+
 class _Build:
     """One run of a build, under the writer's lock."""
 
@@ -178,7 +196,8 @@ class _Build:
         )
 
     def run(self, lines: Iterable[str]) -> BuildReport:
-        scan = scan_sources(self._sources, lines, depth=self.config.depth)
+        scan = scan_sources(self._sources, lines, depth=self.config.depth, pages=self._pages_held())
+        self._work.note_pages(scan.pages)
         changes = find_changes(self._sources, scan, self._held, self.config)
         self._note_plan(changes)
         report = self._report
@@ -191,6 +210,15 @@ class _Build:
         self._refuse_failures()
         self._warn_of_blind_encoder()
         return report
+
+    def _pages_held(self) -> dict[str, SeenPage]:
+        """The web pages whose documents are in the index as they were made of them."""
+        states = self._held.states
+        return {
+            url: page
+            for url, page in self._work.pages().items()
+            if url in states and states[url].content == page.content
+        }
 
     def _note_plan(self, changes: Changes) -> None:
         held = self._held.states.keys() | self._held.duplicates.keys()
@@ -260,63 +288,60 @@ class _Build:
 
     def _write(self, changes: Changes) -> None:
         number = next_number(self._index)
-        documents = self._documents(changes)
+        with closing(self._documents(changes)) as documents:  # which reads ahead in threads
+            self._write_documents(changes, documents, number)
+
+    def _write_documents(
+        self, changes: Changes, documents: Iterator[tuple[Document, FileState]], number: int
+    ) -> None:
         first = next(documents, None)
         if first is None and not (changes.doomed or changes.duplicates != self._held.duplicates):
             return
-        try:
-            with new_generation(self._index, number) as folder:
-                weighs_words = first is not None and self._weighs_words()
-                writer = GenerationWriter(folder, self._old, self._terms, weighs_words=weighs_words)
-                if first is not None:
-                    self._fill(writer, chain([first], documents), changes)
-                self._drop_orphans(changes)
-                self._refuse_failures()
-                write_duplicates(folder, changes.duplicates.values())
-                manifest = writer.finish(
-                    number,
-                    gone=self._replaced | changes.doomed,
-                    documents=len(self._held.states) + self._report.added - len(changes.doomed),
-                    next_id=self._next_id,
-                )
-                manifest = calibrate_unpublished(folder, manifest, self._encoder)
-                # Before publishing: after it, no failure could say that nothing was changed.
-                write_config(self._index, self.config, self._terms)
-                publish(self._index, folder, keep=self._work.setting("keep", KEPT_GENERATIONS))
-        except (OSError, sqlite3.Error) as error:
-            reason = getattr(error, "strerror", None) or str(error)
-            raise BuildFailedError(
-                f"Writing the index in {self._index} failed: {reason}. It is as it was before; "
-                "nothing was lost, and the same call goes on from here."
-            ) from error
+        with new_generation(self._index, number) as folder:
+            weighs_words = first is not None and self._weighs_words()
+            writer = GenerationWriter(folder, self._old, self._terms, weighs_words=weighs_words)
+            if first is not None:
+                self._fill(writer, chain([first], documents), changes)
+            self._drop_orphans(changes)
+            self._refuse_failures()
+            write_duplicates(folder, changes.duplicates.values())
+            manifest = writer.finish(
+                number,
+                gone=self._replaced | changes.doomed,
+                documents=len(self._held.states) + self._report.added - len(changes.doomed),
+                next_id=self._next_id,
+            )
+            manifest = calibrate_unpublished(folder, manifest, self._encoder)
+            # Before publishing: after it, no failure could say that nothing was changed.
+            write_config(self._index, self.config, self._terms)
+            publish(self._index, folder, keep=self._work.setting("keep", KEPT_GENERATIONS))
         points.passing("published")
         self._report.generation, self._report.chunks = number, manifest.chunks
         self._report.documents, self._report.deleted = manifest.documents, len(changes.doomed)
         self._note_published(changes)
 
-    def _documents(self, changes: Changes) -> Iterator[tuple[Document, FileState]]:
+    def _documents(self, changes: Changes) -> Generator[tuple[Document, FileState]]:
         """The documents to write; those that cannot be read are reported."""
-        for item, state in changes.fresh:
-            try:
-                yield self._loaded(item, state), state
-            except UnreadableDocumentError as error:
-                self._fail(item, str(error))
-            except OSError as error:
-                self._fail(item, f"The file cannot be read: {error.strerror}.")
+        reading = read_ahead(self._to_read(changes), _read, lambda wanted: wanted.item.size)
+        with closing(reading):
+            for (item, state, _), result in reading:
+                try:
+                    document, seconds = result()
+                    if seconds > _SLOW_S:
+                        self._work.keep_parsed(document, state.content)
+                    yield document, state
+                except UnreadableDocumentError as error:
+                    self._fail(item, str(error))
+                except OSError as error:
+                    self._fail(item, f"The file cannot be read: {error.strerror}.")
         for duplicate in changes.promoted:
-            document = self._old.document(duplicate.of) if self._old else None
-            if document is not None:
-                yield replace(document, id=duplicate.id, source=duplicate.source), duplicate.state
+            stored = self._old.document(duplicate.of) if self._old else None
+            if stored is not None:
+                yield replace(stored, id=duplicate.id, source=duplicate.source), duplicate.state
 
-    def _loaded(self, item: Item, state: FileState) -> Document:
-        known = self._work.parsed(item.id, state.content)
-        if known is not None:
-            return known
-        started = time.monotonic()
-        document = item.load()
-        if time.monotonic() - started > _SLOW_S:
-            self._work.keep_parsed(document, state.content)
-        return document
+    def _to_read(self, changes: Changes) -> Iterator[_Wanted]:
+        for item, state in changes.fresh:
+            yield _Wanted(item, state, self._work.parsed(item.id, state.content))
 
     def _fail(self, item: Item | Duplicate, reason: str) -> None:
         failure = failure_of(item, reason, self._held)
@@ -363,11 +388,9 @@ class _Build:
     def _note_published(self, changes: Changes) -> None:
         gone = self._held.duplicates.keys() - changes.duplicates.keys()
         gone -= {item.id for item, _ in changes.fresh}
-        try:
+        with after_publishing():
             self._work.forget([*(changes.doomed - changes.duplicates.keys()), *gone])
             self._work.all_published()
-        except (OSError, sqlite3.Error) as error:
-            log.warning("The index is published, but its states were not noted: %s.", error)
 
     # The encoder
 

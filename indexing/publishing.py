@@ -1,18 +1,21 @@
 """One writer at a time makes a generation, publishes it whole, and removes the oldest ones."""
 
 import fcntl
+import logging
 import os
 import shutil
 import socket
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from indexing import points
-from indexing.errors import IndexLockedError, UsageError
+from indexing.errors import BuildFailedError, IndexLockedError, UsageError
 from indexing.generation import CURRENT, CURRENT_NEXT, current_folder, finished_generations
 from indexing.manifest import NAME, Manifest
 from indexing.verification import verify_files
+
+log = logging.getLogger(__name__)
 
 LOCK_NAME = "LOCK"
 KEPT_GENERATIONS = 2
@@ -28,20 +31,26 @@ def writer_lock(index: Path) -> Iterator[None]:
 
     Raises:
         IndexLockedError: That names the process which is writing.
+        BuildFailedError: If the folder cannot be written.
     """
-    index.mkdir(parents=True, exist_ok=True)
-    with (index / LOCK_NAME).open("a+", encoding="utf-8") as file:
+    try:
+        index.mkdir(parents=True, exist_ok=True)
+        lock = (index / LOCK_NAME).open("a+b", buffering=0)
+    except OSError as error:
+        raise BuildFailedError(f"{index} cannot be written: {error.strerror}.") from error
+    with lock as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             file.seek(0)
+            holder = file.read().decode("utf-8", "replace").strip()
             raise IndexLockedError(
-                f"The index in {index} is being written by {file.read().strip()}. "
+                f"The index in {index} is being written by {holder}. "
                 "Wait until it is done, or stop it."
             ) from None
-        file.truncate(0)
-        file.write(f"process {os.getpid()} on {socket.gethostname()}")
-        file.flush()
+        with suppress(OSError):  # a full disk: the lock holds without a name in it
+            file.truncate(0)
+            file.write(f"process {os.getpid()} on {socket.gethostname()}".encode())
         yield
 
 
@@ -80,7 +89,10 @@ def publish(index: Path, unfinished: Path, *, keep: int = KEPT_GENERATIONS) -> P
     _sync(index)
     points.passing("generation named")
     _replace_pointer(index)
-    prune(index, keep, before)
+    try:
+        prune(index, keep, before)
+    except OSError as error:  # it is published, and no failure
+        log.warning("An older generation of %s was not removed: %s.", index, error)
     return final
 
 

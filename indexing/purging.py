@@ -7,6 +7,7 @@ from typing import Any
 from encoder.embedding_cache import EmbeddingCache, digest_of
 from indexing.catalog import Catalog
 from indexing.duplicates import read_duplicates
+from indexing.errors import BuildFailedError
 from indexing.generation import Generation, finished_generations, open_current
 from indexing.manifest import Manifest
 from indexing.publishing import new_generation, next_number, publish
@@ -46,14 +47,22 @@ def purge_index(index: Path, work: WorkFile) -> PurgeReport:
     number = next_number(index)
     with new_generation(index, number) as folder:
         rewrite(live, folder, number)
-        publish(index, folder, keep=1)
-    work.drop_work()
+        # Before publishing: a purge that fails here can be called again, and finds the same.
+        work.drop_work()
+        cached = EmbeddingCache().purge(digests=sorted(gone)) if gone else 0
+        final = publish(index, folder, keep=1)
+    left = [path.name for path in index.glob("gen-*") if path != final]
+    if left:
+        raise BuildFailedError(
+            f"{index / left[0]} cannot be removed, so what was purged may still be in it. Remove "
+            "that folder."
+        )
     return PurgeReport(
         index=str(index),
         generation=number,
         removed_generations=len(older),
         removed_chunks=len(gone),
-        removed_cached=EmbeddingCache().purge(digests=sorted(gone)) if gone else 0,
+        removed_cached=cached,
     )
 
 

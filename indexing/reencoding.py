@@ -24,7 +24,7 @@ from indexing.publishing import (
 )
 from indexing.splitting import Piece, SplitterConfig, split_document
 from indexing.terms import Terms
-from indexing.work import WorkFile, job
+from indexing.work import WorkFile, after_publishing, job
 from indexing.writing import GenerationWriter
 
 if TYPE_CHECKING:
@@ -87,6 +87,7 @@ class _Reembed:
             splitter=_fitting(old.manifest.splitter, encoder.spec.max_tokens),
             store=old.manifest.store,
             index_type=old.manifest.index_type,
+            recall=old.manifest.recall,
         )
         self._split_again = 0
 
@@ -130,7 +131,8 @@ class _Reembed:
             write_config(self._index, BuildConfig(), self._terms)
             publish(self._index, folder, keep=max(2, self._work.setting("keep", KEPT_GENERATIONS)))
         points.passing("published")
-        self._work.drop_work()
+        with after_publishing():
+            self._work.drop_work()
         return ReembedReport(
             index=str(self._index),
             generation=number,

@@ -53,4 +53,5 @@ def terms_of(manifest: Manifest) -> Terms:
         splitter=manifest.splitter,
         store=manifest.store,
         index_type=manifest.index_type,
+        recall=manifest.recall,
     )

@@ -8,31 +8,54 @@ from numpy.typing import NDArray
 
 from encoder.npy import npy_header
 from indexing.catalog import Catalog, CatalogWriter, DocumentRecord
+from indexing.scanning import scan_embeddings
 from indexing.sparse import SparseRows, SparseWriter, Weights
-from indexing.stores import Store, build_store, make_store, open_store
-from indexing.stores.base import check_rows
+from indexing.stores import SearchResult, Store, build_store, make_store, open_store
+from indexing.stores.base import EMBEDDINGS, IDS, check_rows
+from indexing.stores.index_types import DEFAULT_RECALL
 
 CATALOG = "catalog.sqlite"
-_EMBEDDINGS = "embeddings.npy"
-_IDS = "ids.npy"
 
 
 class SegmentWriter:
     """Writes a segment document by document; the store is made at the end."""
 
     def __init__(
-        self, folder: Path, dim: int, *, store: str, index_type: str, weighs_words: bool = False
+        self,
+        folder: Path,
+        dim: int,
+        *,
+        store: str,
+        index_type: str,
+        recall: float = DEFAULT_RECALL,
+        grown_from: Path | None = None,
+        device: str = "cpu",
+        weighs_words: bool = False,
     ) -> None:
+        """Begin a segment.
+
+        Args:
+            folder: Where to write it.
+            dim: Values of an embedding.
+            store: The kind of its store.
+            index_type: The store's type.
+            recall: What an approximate type is to find.
+            grown_from: The segment whose chunks are most of these, if there is one.
+            device: Where an approximate store is built.
+            weighs_words: Whether the encoder weighs the words of each chunk.
+        """
         folder.mkdir(parents=True)
         self._sparse = SparseWriter(folder) if weighs_words else None
         self._folder = folder
         self._dim = dim
         self._catalog = CatalogWriter(folder / CATALOG)
-        make_store(store, dim, index_type=index_type)  # a wrong type is found out before the work
-        self._store, self._index_type = store, index_type
+        # A wrong type is found out before the work.
+        make_store(store, dim, index_type=index_type, recall=recall)
+        self._store, self._index_type, self._recall = store, index_type, recall
+        self._grown_from, self._device = grown_from, device
         self._count = 0
         self._ids: list[NDArray[np.int64]] = []
-        self._file = (folder / _EMBEDDINGS).open("wb")
+        self._file = (folder / EMBEDDINGS).open("wb")
         self._file.write(npy_header(0, dim))
 
     def __len__(self) -> int:
@@ -66,12 +89,21 @@ class SegmentWriter:
         if self._sparse is not None:
             self._sparse.close()
         ids = np.concatenate([np.empty(0, np.int64), *self._ids])
-        np.save(self._folder / _IDS, ids)
+        np.save(self._folder / IDS, ids)
         self._file.seek(0)
         self._file.write(npy_header(len(ids), self._dim))
         self._file.close()
-        rows = np.load(self._folder / _EMBEDDINGS, mmap_mode="r", allow_pickle=False)
-        build_store(self._store, self._folder, ids, rows, index_type=self._index_type)
+        rows = np.load(self._folder / EMBEDDINGS, mmap_mode="r", allow_pickle=False)
+        build_store(
+            self._store,
+            self._folder,
+            ids,
+            rows,
+            index_type=self._index_type,
+            recall=self._recall,
+            grown_from=self._grown_from,
+            device=self._device,
+        )
 
 
 class Segment:
@@ -81,13 +113,13 @@ class Segment:
         """Open a segment; without its store where `store` is None, as for a build."""
         self.catalog = Catalog(folder / CATALOG)
         self._store = open_store(store, folder) if store is not None else None
-        self.ids: NDArray[np.int64] = np.load(folder / _IDS, allow_pickle=False)
+        self.ids: NDArray[np.int64] = np.load(folder / IDS, allow_pickle=False)
         """The chunks, in the order of the embeddings."""
         self._order = np.argsort(
             self.ids, kind="stable"
         )  # quick where they ascend, as they mostly do
         self._embeddings: NDArray[np.float32] = np.load(
-            folder / _EMBEDDINGS, mmap_mode="r", allow_pickle=False
+            folder / EMBEDDINGS, mmap_mode="r", allow_pickle=False
         )
         self.sparse = SparseRows(folder) if SparseRows.are_in(folder) else None
         """What the words of the chunks weigh, in the same order; None without such an encoder."""
@@ -113,3 +145,9 @@ class Segment:
     def _places(self, ids: Iterable[int]) -> NDArray[np.int64]:
         wanted = np.fromiter(ids, np.int64)
         return self._order[np.searchsorted(self.ids, wanted, sorter=self._order)]
+
+    def scan(
+        self, queries: NDArray[np.float32], k: int, excluded: NDArray[np.int64] | None = None
+    ) -> SearchResult:
+        """The `k` nearest by the stored embeddings alone, read through from the disk."""
+        return scan_embeddings(queries, k, self.ids, self._embeddings, excluded=excluded)

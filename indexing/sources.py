@@ -3,7 +3,7 @@
 import hashlib
 import json
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from importlib.util import find_spec
@@ -21,7 +21,7 @@ from data import (
 from data.fetching import normal_url
 from data.loaders import document_of, format_of
 from data.loaders.archives import Member, is_archive, list_members, read_member
-from data.site import Page, SiteLimits, read_site
+from data.site import KnownPage, Page, SiteLimits, read_site
 from indexing.errors import BuildFailedError, UsageError
 
 PIPE = "-"
@@ -60,6 +60,17 @@ class Scan:
     empty_roots: list[str] = field(default_factory=list)
     hidden: list[str] = field(default_factory=list)
     """Folders that could not be listed: what was in them may still be there."""
+    pages: dict[str, "SeenPage"] = field(default_factory=dict)
+    """The web pages that were read or that are as they were, by address."""
+
+
+@dataclass(frozen=True, slots=True)
+class SeenPage:
+    """A web page and the document that was made of it."""
+
+    content: str
+    """The document's digest."""
+    known: KnownPage
 
 
 def check_sources(sources: Sequence[str]) -> None:
@@ -107,13 +118,20 @@ def root_key(source: str) -> str:
     return PIPE if source == PIPE else readable_name(str(Path(source).resolve()))
 
 
-def scan_sources(sources: Sequence[str], lines: Iterable[str] = (), *, depth: int = 0) -> Scan:
+def scan_sources(
+    sources: Sequence[str],
+    lines: Iterable[str] = (),
+    *,
+    depth: int = 0,
+    pages: Mapping[str, SeenPage] | None = None,
+) -> Scan:
     """List what the sources hold, without reading files; web pages are read.
 
     Args:
         sources: Files, folders, archives, web addresses, or `-`.
         lines: JSON lines for `-`.
         depth: Links followed from a web address.
+        pages: Web pages whose documents the index holds; they are read only if they changed.
     """
     scan = Scan()
     for source in sources:
@@ -121,11 +139,12 @@ def scan_sources(sources: Sequence[str], lines: Iterable[str] = (), *, depth: in
         if source == PIPE:
             _scan_records(lines, scan)
         elif is_url(source):
-            _scan_site(source, scan, depth)
+            _scan_site(source, scan, depth, pages or {})
         elif Path(source).is_dir():
             _scan_folder(Path(source).resolve(), scan)
         else:
-            _add_file(Path(source).resolve(), Path(source).resolve(), scan)
+            path = Path(source).resolve()
+            _add_file(str(path), path.name, str(path), scan)
         if len(scan.items) + len(scan.failures) == before:
             scan.empty_roots.append(source)
     _drop_repeated_ids(scan)
@@ -148,17 +167,20 @@ def _scan_folder(root: Path, scan: Scan) -> None:
         scan.failures.append(Failure(name, f"The folder cannot be listed: {error.strerror}."))
         scan.hidden.append(name)
 
+    above = len(str(root.parent).rstrip(os.sep)) + 1
     for folder, subfolders, files in os.walk(root, onerror=unlisted):
         subfolders[:] = sorted(name for name in subfolders if not name.startswith("."))
+        # Plain strings: of a hundred thousand files, paths as objects would take seconds.
+        place = folder[above:].replace(os.sep, "/")
         for name in sorted(files):
-            path = Path(folder) / name
             if not name.startswith(".") and (_is_read(name) or is_archive(name)):
-                _add_file(path, root, scan)
+                path = os.path.join(folder, name)  # noqa: PTH118
+                _add_file(path, f"{place}/{name}" if place else name, str(root), scan)
 
 
 def _is_read(name: str) -> bool:
     """Whether a file of a folder is a document; pictures are where their text can be read."""
-    format_ = SUFFIXES.get(PurePath(name).suffix.lower())
+    format_ = SUFFIXES.get(os.path.splitext(name)[1].lower())  # noqa: PTH122 - half a second
     return format_ is not None and (format_.name != "pictures" or _reads_pictures())
 
 
@@ -167,27 +189,34 @@ def _reads_pictures() -> bool:
     return find_spec("rapidocr") is not None
 
 
-def _add_file(path: Path, root: Path, scan: Scan) -> None:
-    place = path.name if path == root else f"{root.name}/{path.relative_to(root).as_posix()}"
-    id_, source = readable_name(place), readable_name(str(path))
+def _add_file(path: str, place: str, root: str, scan: Scan) -> None:
+    """Add one file.
+
+    Args:
+        path: Where it lies.
+        place: Its path from the source's own name on, with slashes: the id, once readable.
+        root: The source that it belongs to.
+        scan: What it is added to.
+    """
+    id_, source = readable_name(place), readable_name(path)
     try:
-        status = path.stat()
+        status = os.stat(path)  # noqa: PTH116
     except OSError as error:
         scan.failures.append(Failure(source, f"The file cannot be read: {error.strerror}."))
         scan.hidden.append(source)
         return
-    if is_archive(path.name):
-        _add_archive(path, root, id_, status.st_mtime_ns, scan)
+    if is_archive(path):
+        _add_archive(Path(path), Path(root), id_, status.st_mtime_ns, scan)
         return
     scan.items.append(
         Item(
             id=id_,
-            root=readable_name(str(root)),
+            root=readable_name(root),
             source=source,
             size=status.st_size,
             mtime_ns=status.st_mtime_ns,
-            digest=lambda: _digest_of_file(path),
-            load=lambda: load_document(path, id=id_),
+            digest=lambda: _digest_of_file(Path(path)),
+            load=lambda: load_document(Path(path), id=id_),
         )
     )
 
@@ -228,15 +257,35 @@ def _member_item(path: Path, root: Path, id_: str, mtime_ns: int, member: Member
     )
 
 
-def _scan_site(source: str, scan: Scan, depth: int) -> None:
+def _scan_site(source: str, scan: Scan, depth: int, seen: Mapping[str, SeenPage]) -> None:
     root = root_key(source)
-    for page in read_site(source, limits=SiteLimits(depth=depth)):
+    known = {url: page.known for url, page in seen.items()}
+    for page in read_site(source, limits=SiteLimits(depth=depth), known=known):
         if page.document is not None:
-            scan.items.append(_described_item(page.document, root))
-        elif not page.is_gone or page.url == root:
-            scan.items.append(_unread_item(page, root))
+            item = _described_item(page.document, root)
+        elif page.is_unchanged:
+            item = _unchanged_item(page.url, root, seen[page.url].content)
+        elif page.is_gone and page.url != root:
+            continue
+        else:
+            item = _unread_item(page, root)
             # What it leads to is not known, so nothing of the site may be taken for gone.
             scan.hidden.append(root)
+        scan.items.append(item)
+        if page.known is not None:
+            scan.pages[page.url] = SeenPage(item.digest(), page.known)
+
+
+def _unchanged_item(url: str, root: str, content: str) -> Item:
+    def load() -> Document:
+        page = next(read_site(url))
+        if page.document is None:
+            raise UnreadableDocumentError(page.reason)
+        return page.document
+
+    return Item(
+        id=url, root=root, source=url, size=0, mtime_ns=0, digest=lambda: content, load=load
+    )
 
 
 def _unread_item(page: Page, root: str) -> Item:

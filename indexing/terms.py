@@ -16,6 +16,7 @@ from indexing.splitting import (
     SplitterConfig,
     check_foreign,
 )
+from indexing.stores.index_types import AUTO, DEFAULT_RECALL, FLAT
 
 if TYPE_CHECKING:
     from encoder import Encoder
@@ -29,6 +30,10 @@ class Terms:
     splitter: SplitterConfig
     store: str
     index_type: str
+    recall: float = DEFAULT_RECALL
+    """Share of the nearest that an approximate store is to find."""
+    device: str = "auto"
+    """Where the store is built; it leaves no trace in the index."""
 
 
 def agree(
@@ -60,14 +65,21 @@ def agree(
             encoder=spec,
             splitter=_splitter(spec, config, foreign),
             store=config.store or "faiss",
-            index_type=_chosen_type(config) or "flat",
+            index_type=config.index_type or default_type(config.store),
+            recall=config.recall or DEFAULT_RECALL,
+            device=config.device,
         )
     check_same_encoder(index, built.encoder, spec)
     _check_unchanged(index, built, config)
     if foreign is not None:
         check_foreign(built.splitter, foreign)
     return Terms(
-        encoder=spec, splitter=built.splitter, store=built.store, index_type=built.index_type
+        encoder=spec,
+        splitter=built.splitter,
+        store=built.store,
+        index_type=built.index_type,
+        recall=built.recall,
+        device=config.device,
     )
 
 
@@ -114,6 +126,17 @@ def _splitter(
         raise UsageError(str(error)) from error
 
 
+def default_type(store: str | None) -> str:
+    """The index type where none was chosen."""
+    return FLAT if store in {"exact", "torch"} else AUTO
+
+
+def _way_out(option: str, index: Path, wanted: object) -> str:
+    if option == "--index-type":
+        return f"change it: python -m indexing.manage index-type {wanted} --index {index}"
+    return "build a new index"
+
+
 def _chosen_type(config: BuildConfig) -> str | None:
     return None if config.index_type == "auto" else config.index_type
 
@@ -122,6 +145,7 @@ def _check_unchanged(index: Path, built: Manifest, config: BuildConfig) -> None:
     pairs = {
         "--store": (config.store, built.store),
         "--index-type": (_chosen_type(config), built.index_type),
+        "--recall": (config.recall, built.recall),
         "--chunk-tokens": (config.chunk_tokens, built.splitter.chunk_tokens),
         "--overlap-tokens": (config.overlap_tokens, built.splitter.overlap_tokens),
     }
@@ -129,5 +153,5 @@ def _check_unchanged(index: Path, built: Manifest, config: BuildConfig) -> None:
         if wanted is not None and wanted != fixed:
             raise UsageError(
                 f"The index in {index} was built with {option} {fixed}, got {wanted}. "
-                "Leave the option out, or build a new index."
+                f"Leave the option out, or {_way_out(option, index, wanted)}."
             )

@@ -3,6 +3,7 @@
 import json
 import os
 import time
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 
@@ -41,6 +42,24 @@ def verify_files(folder: Path, manifest: Manifest, *, again: bool = False) -> No
     if fresh:
         _verified.update(fresh)
         _remember(folder.parent, _remembered(folder.parent) | fresh)
+
+
+def remember_facts(index: Path, facts: Mapping[Path, FileFact], read_ns: int) -> None:
+    """Note that files were hashed, so that nobody need hash them again.
+
+    Args:
+        index: The index's folder.
+        facts: What was found of files that were read back.
+        read_ns: When the reading began; files written just before that are not trusted.
+    """
+    fresh = {}
+    for path, fact in facts.items():
+        status = path.stat()
+        if status.st_mtime_ns < read_ns - _SETTLED_NS:
+            fresh[_key(status)] = fact.sha256
+    if fresh:
+        _verified.update(fresh)
+        _remember(index, _remembered(index) | fresh)
 
 
 def damaged_files(folder: Path, manifest: Manifest) -> dict[str, str]:

@@ -13,6 +13,7 @@ _HAN = (
 )
 """Chinese, Japanese and Korean characters: scripts that do not part their words."""
 _RUN = re.compile(rf"(?P<han>[{_HAN}]+)|(?P<word>[^\W_{_HAN}]+)")
+_ASCII_WORD = re.compile(r"[a-z0-9]+")
 _LONGEST_WORD = 64
 
 
@@ -28,7 +29,10 @@ def words(text: str, *, fold_traditional: bool = True) -> Iterator[str]:
             characters were folded.
     """
     folded = unicodedata.normalize("NFKC", text).casefold()
-    if fold_traditional and not folded.isascii():
+    if folded.isascii():
+        yield from (word[:_LONGEST_WORD] for word in _ASCII_WORD.findall(folded))
+        return
+    if fold_traditional:
         folded = folded.translate(_simplified())
     for run in _RUN.finditer(folded):
         if run["word"] is not None:

@@ -12,16 +12,26 @@ import shutil
 import sqlite3
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
 from data import Document
-from indexing.errors import BuildFailedError, BuildStoppedError
+from data.fetching import Validators
+from data.site import KnownPage
+from indexing.errors import (
+    BackupError,
+    BuildFailedError,
+    BuildStoppedError,
+    CorruptIndexError,
+    IndexLockedError,
+    IndexNotFoundError,
+)
 from indexing.journal import EmbeddingJournal
 from indexing.publishing import clear_leftovers, writer_lock
+from indexing.sources import SeenPage
 
 log = logging.getLogger(__name__)
 
@@ -42,6 +52,10 @@ CREATE TABLE IF NOT EXISTS files (
 CREATE TABLE IF NOT EXISTS seen (
     document TEXT PRIMARY KEY, size INTEGER NOT NULL, mtime_ns INTEGER NOT NULL,
     content TEXT NOT NULL
+) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS pages (
+    document TEXT PRIMARY KEY, content TEXT NOT NULL, etag TEXT NOT NULL, modified TEXT NOT NULL,
+    digest TEXT NOT NULL, links TEXT NOT NULL
 ) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS parsed (
     document TEXT PRIMARY KEY, content TEXT NOT NULL, value TEXT NOT NULL, digest BLOB NOT NULL
@@ -134,13 +148,14 @@ class WorkFile:
             held: The documents that the index holds.
             sources: Gives the source of each of them; called only if one is not known here.
         """
-        known = dict(self._connection.execute("SELECT document, state FROM files"))
+        known = {row[0] for row in self._connection.execute("SELECT document FROM files")}
         missing = [document for document in held if document not in known]
         source_of = sources() if missing else {}
         self.forget([document for document in known if document not in held])
-        self.move(
-            [id_ for id_ in held if known.get(id_, "unchanged") != "unchanged"], State.UNCHANGED
-        )
+        with self._transaction() as connection:
+            connection.execute(
+                "UPDATE files SET state = ?1, reason = '' WHERE state != ?1", [State.UNCHANGED]
+            )
         self.mark([FileRow(id_, source_of[id_], State.UNCHANGED, "") for id_ in missing])
 
     def mark(self, files: Sequence[FileRow]) -> None:
@@ -160,7 +175,7 @@ class WorkFile:
     def forget(self, documents: Collection[str]) -> None:
         """Drop files that left the index."""
         with self._transaction() as connection:
-            for table in ("files", "seen"):
+            for table in ("files", "seen", "pages"):
                 connection.executemany(
                     f"DELETE FROM {table} WHERE document = ?", [(one,) for one in documents]
                 )
@@ -174,6 +189,32 @@ class WorkFile:
         """Remember (document, size, mtime_ns, content), so that it need not be read once more."""
         with self._transaction() as connection:
             connection.executemany("INSERT OR REPLACE INTO seen VALUES (?, ?, ?, ?)", files)
+
+    def pages(self) -> dict[str, SeenPage]:
+        """What is known of web pages that were read, by address."""
+        sql = "SELECT document, content, etag, modified, digest, links FROM pages"
+        return {
+            url: SeenPage(
+                content, KnownPage(Validators(etag, modified), digest, tuple(json.loads(links)))
+            )
+            for url, content, etag, modified, digest, links in self._connection.execute(sql)
+        }
+
+    def note_pages(self, pages: Mapping[str, SeenPage]) -> None:
+        """Remember web pages, so that they need not be read again while they are the same."""
+        rows = [
+            (
+                url,
+                page.content,
+                page.known.validators.etag,
+                page.known.validators.modified,
+                page.known.digest,
+                json.dumps(page.known.links),
+            )
+            for url, page in pages.items()
+        ]
+        with self._transaction() as connection:
+            connection.executemany("INSERT OR REPLACE INTO pages VALUES (?, ?, ?, ?, ?, ?)", rows)
 
     def all_published(self) -> None:
         """Call what was encoded published, and drop the work that led to it."""
@@ -195,7 +236,8 @@ class WorkFile:
     def end(self, outcome: str) -> None:
         """End the job and close the file; that it cannot be written hides no other error."""
         for journal in self._journals.values():
-            journal.close()
+            with suppress(OSError):  # what was not written yet, once more
+                journal.close()
         try:
             self._connection.execute(
                 "UPDATE jobs SET ended = ?, outcome = ?, current = '' WHERE id = ?",
@@ -323,9 +365,12 @@ def _connect(path: Path) -> sqlite3.Connection:
 def job(index: Path, command: str) -> Iterator[WorkFile]:
     """Hold an index's lock and its work file for one run, and keep how the run ended.
 
+    Whoever writes under it lets nothing fail any more once the new state is published; see
+    `after_publishing`.
+
     Raises:
         IndexLockedError: If another process is writing the index.
-        BuildFailedError: If the work file cannot be written.
+        BuildFailedError: If the disk is full, or otherwise cannot be written.
         BuildStoppedError: If the run was interrupted.
     """
     with writer_lock(index):
@@ -341,7 +386,37 @@ def job(index: Path, command: str) -> Iterator[WorkFile]:
             raise BuildStoppedError(
                 f"Stopped; the index in {index} is as it was. The same call goes on from here."
             ) from None
+        except _OF_OURS as error:
+            work.end(f"failed: {error}")
+            raise
+        except (OSError, sqlite3.Error) as error:
+            failure = _disk_failure(index, error)
+            work.end(f"failed: {failure}")
+            raise failure from error
         except BaseException as error:
             work.end(f"failed: {error}")
             raise
         work.end("done")
+
+
+_OF_OURS = (BackupError, CorruptIndexError, IndexLockedError, IndexNotFoundError)
+"""Errors that say already what is wrong."""
+
+
+def _disk_failure(index: Path, error: Exception) -> BuildFailedError:
+    reason = getattr(error, "strerror", None) or str(error)
+    return BuildFailedError(
+        f"Writing the index in {index} failed: {reason}. It is as it was before; "
+        "nothing was lost, and the same call goes on from here."
+    )
+
+
+@contextmanager
+def after_publishing() -> Iterator[None]:
+    """Do what only tidies up: trouble with it does not undo what is published."""
+    try:
+        yield
+    except (OSError, sqlite3.Error) as error:
+        log.warning(
+            "The index is published, but its work file was not brought up to date: %s.", error
+        )

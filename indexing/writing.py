@@ -1,6 +1,7 @@
 """Fills a new generation: what changed goes into the delta, and later into the base."""
 
 import shutil
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -16,12 +17,16 @@ from indexing.manifest import FileFact, Manifest, file_facts
 from indexing.publishing import link_or_copy
 from indexing.segment import Segment, SegmentWriter
 from indexing.sparse import Weights
+from indexing.stores.factory import read_facts
+from indexing.stores.index_types import FLAT
 from indexing.terms import Terms
+from indexing.verification import remember_facts
 
 FOLD_CHUNKS = 20_000
 FOLD_SHARE = 0.02
 """The delta is folded into the base when it grows past the larger of these two."""
 _COPIED_AT_ONCE = 512
+_LARGE_BYTES = 10_000_000
 _FOLDED = "folded"
 
 
@@ -56,12 +61,16 @@ class GenerationWriter:
         self._segment = self._segment_writer(BASE if old is None else DELTA)
         self._lexical = LexicalWriter(folder / LEXICAL)
 
-    def _segment_writer(self, name: str) -> SegmentWriter:
+    def _segment_writer(self, name: str, grown_from: Path | None = None) -> SegmentWriter:
         return SegmentWriter(
             self._folder / name,
             self._terms.encoder.dim,
             store=self._terms.store,
-            index_type=self._terms.index_type,
+            # The delta is small and often written: comparing with all of it is exact and quick.
+            index_type=FLAT if name == DELTA else self._terms.index_type,
+            recall=self._terms.recall,
+            grown_from=grown_from,
+            device=self._terms.device,
             weighs_words=self.weighs_words,
         )
 
@@ -120,7 +129,7 @@ class GenerationWriter:
         points.passing("folding")
         base, delta = self._open(BASE), self._open(DELTA)
         stale = base.catalog.documents_of(deleted.tolist())
-        folded = self._segment_writer(_FOLDED)
+        folded = self._segment_writer(_FOLDED, self._folder / BASE)
         _copy(base, [id_ for id_ in base.catalog.states() if id_ not in stale], folded)
         _copy(delta, list(delta.catalog.states()), folded)
         folded.close()
@@ -142,14 +151,28 @@ class GenerationWriter:
             splitter=self._terms.splitter,
             store=self._terms.store,
             index_type=self._terms.index_type,
+            recall=self._terms.recall,
+            made=read_facts(self._folder / BASE),
             documents=documents,
             chunks=sum(len(self._open(name)) for name in parts) - deleted,
             next_id=next_id,
-            files=file_facts(self._folder, _published_facts(self._old)),
+            files=self._facts(),
         )
         manifest.write(self._folder)
         points.passing("manifest written")
         return manifest
+
+    def _facts(self) -> dict[str, FileFact]:
+        """Of all files; the first reader of a large index need not hash it once more."""
+        published, started_ns = published_facts(self._old), time.time_ns()
+        found = file_facts(self._folder, published)
+        fresh = {
+            self._folder / name: fact
+            for name, fact in found.items()
+            if fact.size >= _LARGE_BYTES and _inode(self._folder / name) not in published
+        }
+        remember_facts(self._folder.parent, fresh, started_ns)
+        return found
 
 
 def _chunk_ids(generation: Generation, documents: set[str]) -> list[int]:
@@ -167,12 +190,13 @@ def _copy(source: Segment, documents: Sequence[str], target: SegmentWriter) -> N
         target.add(records, source.embeddings(ids), source.weights(ids))
 
 
-def _published_facts(old: Generation | None) -> dict[tuple[int, int], FileFact]:
+def published_facts(old: Generation | None) -> dict[tuple[int, int], FileFact]:
     """What is known of files that the new generation shares with the old one, by inode."""
     if old is None:
         return {}
-    status = {name: (old.folder / name).stat() for name in old.manifest.files}
-    return {
-        (status[name].st_dev, status[name].st_ino): fact
-        for name, fact in old.manifest.files.items()
-    }
+    return {_inode(old.folder / name): fact for name, fact in old.manifest.files.items()}
+
+
+def _inode(path: Path) -> tuple[int, int]:
+    status = path.stat()
+    return status.st_dev, status.st_ino

@@ -21,7 +21,7 @@ from typing import IO, Any
 
 from data.loaders.base import Parsed, UnreadableDocumentError
 
-__all__ = ["ParseLimits", "ParserPool", "parse_apart"]
+__all__ = ["ParseLimits", "ParserPool", "parse_apart", "stop_parsing"]
 
 _LENGTH = struct.Struct(">Q")
 _AT_WORK = 0
@@ -56,12 +56,18 @@ def _shared_pool() -> "ParserPool":
     return pool
 
 
+def stop_parsing() -> None:
+    """End all that is being parsed for `parse_apart` now; those who wait for it get an error."""
+    _shared_pool().stop()
+
+
 class ParserPool:
     """Processes that wait for files; as many as were ever needed at the same time."""
 
     def __init__(self, limits: ParseLimits) -> None:
         self._limits = limits
         self._idle: queue.LifoQueue[_Parser] = queue.LifoQueue()
+        self._busy: set[_Parser] = set()
 
     def parse(self, raw: bytes, loader: str, stem: str) -> Parsed:
         """See `parse_apart`."""
@@ -69,18 +75,30 @@ class ParserPool:
             parser = self._idle.get_nowait()
         except queue.Empty:
             parser = _Parser(self._limits)
+        self._busy.add(parser)
         try:
             reply = parser.ask({"loader": loader, "stem": stem}, raw)
         except BaseException:
             parser.end()
             raise
-        self._idle.put(parser)
+        finally:
+            self._busy.discard(parser)
+        if parser.is_stopped:
+            parser.end()
+        else:
+            self._idle.put(parser)
         if "reason" in reply:
             raise UnreadableDocumentError(reply["reason"])
         return Parsed(reply["title"], reply["text"], tuple(reply["pages"]), reply["metadata"])
 
+    def stop(self) -> None:
+        """End the processes that are at work."""
+        for parser in list(self._busy):
+            parser.kill()
+
     def close(self) -> None:
-        """End the processes that wait."""
+        """End all processes."""
+        self.stop()
         with contextlib.suppress(queue.Empty):
             while True:
                 self._idle.get_nowait().end()
@@ -102,6 +120,7 @@ class _Parser:
             start_new_session=True,  # Ctrl-C is for the one who asked
         )
         self._lock = Lock()
+        self.is_stopped = False
         self._late_after_s: float | None = None
 
     def ask(self, request: dict[str, Any], raw: bytes) -> dict[str, Any]:
@@ -114,6 +133,11 @@ class _Parser:
                 raise self._reason_of_death() from error
         answer: dict[str, Any] = json.loads(reply)
         return answer
+
+    def kill(self) -> None:
+        """Stop the process; whoever waits for its answer ends it."""
+        self.is_stopped = True
+        self._process.kill()
 
     def end(self) -> None:
         """End the process, whatever it does."""

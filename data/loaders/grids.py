@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 from data.loaders.lines import Line, Run, join, to_lines
 from data.pdfium import Rule, Word
@@ -161,6 +162,11 @@ class _Frame:
             row = _place(self.ys, (word.top + word.bottom) / 2)
             row, column = owners[row, column]
             cells[row][column].append(word)
+        for row, line in enumerate(cells):
+            for column in range(len(line)):
+                places = [at for at in range(len(line)) if owners.get((row, at)) == (row, column)]
+                for at, part in _by_columns(line[column], self.xs, places).items():
+                    line[at] = part
         return cells
 
     def _owners(self) -> dict[tuple[int, int], tuple[int, int]]:
@@ -187,6 +193,34 @@ class _Frame:
         return any(
             abs(rule.x0 - x) <= _SNAP and rule.top <= y <= rule.bottom for rule in self._upright
         )
+
+
+def _by_columns(
+    words: Sequence[Word], edges: Sequence[float], places: Sequence[int]
+) -> dict[int, list[Word]]:
+    """The words of a cell that spans columns, by column where they plainly stand one in each.
+
+    Coloured boxes often frame several names of columns together; no line parts these.
+    """
+    last = max((word.top for word in words), default=0.0)
+    above = [word for word in words if word.top < last - word.size / 2]  # a name for all of them
+    ordered = sorted(set(words) - set(above), key=lambda word: word.x0)
+    parts: dict[int, list[Word]] = {place: [] for place in places}
+    for word in ordered:
+        place = _place(edges, (word.x0 + word.x1) / 2)
+        if place not in parts or word.x0 < edges[place] - 1 or word.x1 > edges[place + 1] + 1:
+            return {}
+        parts[place].append(word)
+    if len(places) < 2 or not all(parts.values()):
+        return {}
+    gaps: dict[bool, list[float]] = {True: [], False: []}
+    for one, other in pairwise(ordered):
+        is_within = _place(edges, (one.x0 + one.x1) / 2) == _place(edges, (other.x0 + other.x1) / 2)
+        gaps[is_within].append(other.x0 - one.x1)
+    if min(gaps[False]) <= max(gaps[True], default=0.0):
+        return {}
+    parts[places[0]] = above + parts[places[0]]
+    return parts
 
 
 def _snapped(places: Iterable[float]) -> list[float]:

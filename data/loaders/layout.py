@@ -32,8 +32,16 @@ _CROSSING = (0.0, 0.05, 0.1, 0.2)
 _TABLE_PAUSE = 3
 """Lines in a row without a second cell that end a table."""
 
+_JUSTIFIED_LINES = 4
+_JUSTIFIED_SHARE = 0.6
+"""So many lines with both edges in common, over so much of the column, break by themselves."""
+
 _HYPHENATED = re.compile(r"[a-z]-$")
 """A word cut at a line's end."""
+_SECTION_NUMBER = re.compile(r"(?:\d{1,2}|[A-Z])(?:\.\d{1,2})*\.?")
+_CUT = "\u00ad"
+"""Stands for the hyphen of a cut word until the whole page is known."""
+_CUT_WORD = re.compile(rf"(\w+){_CUT}(\w+)")
 
 
 class Block(NamedTuple):
@@ -67,7 +75,20 @@ def page_blocks(words: Sequence[Word], rules: Sequence[Rule] = ()) -> list[Block
     blocks = list(_region_text([*runs_of(rest), *grids], body))
     turned = [word for word in words if word.is_turned]
     blocks.append(Block(join(word.text for word in turned), turned))
-    return [block for block in blocks if block.text]
+    together = " ".join(block.text for block in blocks).lower()
+    return [
+        block._replace(text=_made_whole(block.text, together)) for block in blocks if block.text
+    ]
+
+
+def _made_whole(text: str, page: str) -> str:
+    """Join words that were cut at a line's end; the page tells which have a hyphen anyway."""
+
+    def whole(cut: re.Match[str]) -> str:
+        has_hyphen = re.search(rf"\b{cut[1]}-{cut[2]}\b".lower(), page)
+        return f"{cut[1]}-{cut[2]}" if has_hyphen else cut[1] + cut[2]
+
+    return _CUT_WORD.sub(whole, text).replace(_CUT, "") if _CUT in text else text
 
 
 def _is_mostly_code(words: Sequence[Word]) -> bool:
@@ -308,11 +329,24 @@ def _parts(above: Line, below: Line, usual: float) -> bool:
 def _paragraph(lines: Sequence[Line], left: float, right: float, body: float) -> str:
     if all(line.is_code for line in lines) and len(lines) > 1:
         return _code(lines)
+    if _is_justified(lines, right - left):
+        left, right = min(line.x0 for line in lines), max(line.x1 for line in lines)
     text = lines[0].text
     for above, below in pairwise(lines):
         text = _continued(text, below.text, is_broken=_breaks(above, below, left, right))
     level = _heading_level(lines, text, body)
     return f"{'#' * level} {' '.join(text.split())}" if level else text
+
+
+def _is_justified(lines: Sequence[Line], width: float) -> bool:
+    """Whether lines fill a block of their own within the column, as an abstract does."""
+    if len(lines) < _JUSTIFIED_LINES:
+        return False
+    left, right = min(line.x0 for line in lines), max(line.x1 for line in lines)
+    ragged = max(
+        median(line.x0 - left for line in lines), median(right - line.x1 for line in lines)
+    )
+    return right - left >= _JUSTIFIED_SHARE * width and ragged < 0.5 * lines[0].size
 
 
 def _breaks(above: Line, below: Line, left: float, right: float) -> bool:
@@ -335,7 +369,8 @@ def _heading_level(lines: Sequence[Line], text: str, body: float) -> int:
     weight = sum(run.weight for line in lines for run in line.runs)
     if weight > _HEADING_WORDS or len(lines) > 3 or not re.search(r"[^\W\d_]{2}", text):
         return 0
-    if len(lines[0].runs) > 1 or MARK.fullmatch(text.split()[0][:1]):
+    is_numbered = len(lines[0].runs) == 2 and _SECTION_NUMBER.fullmatch(lines[0].first.text)
+    if (len(lines[0].runs) > 1 and not is_numbered) or MARK.fullmatch(text.split()[0][:1]):
         return 0
     if size >= _TITLE_SIZE * body:
         return 1
@@ -361,5 +396,5 @@ def _continued(text: str, more: str, *, is_broken: bool) -> str:
     if is_broken:
         return f"{text}\n{more}"
     if _HYPHENATED.search(text) and more[:1].islower():
-        return text[:-1] + more
+        return f"{text[:-1]}{_CUT}{more}"
     return text + more if touch(text, more) else f"{text} {more}"

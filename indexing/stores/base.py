@@ -7,6 +7,8 @@ from typing import NamedTuple, Protocol, Self
 import numpy as np
 from numpy.typing import NDArray
 
+EMBEDDINGS, IDS = "embeddings.npy", "ids.npy"
+"""Where an index keeps the embeddings and ids of a segment, beside its store."""
 NO_ID = -1
 """Stands in `ids` where there are fewer results than asked for; its score is -inf."""
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING
 
 from indexing.errors import UsageError
+from indexing.stores.index_types import AUTO, DEFAULT_RECALL, FLAT, recipe
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -12,32 +14,55 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from indexing.stores.approximate import ApproximateStore
     from indexing.stores.base import Store
     from indexing.stores.exact import ExactStore
     from indexing.stores.faiss import FaissStore
+    from indexing.stores.torch_exact import TorchStore
 
-_INDEX_TYPES = {"faiss": ("flat",), "exact": ("flat",)}
+_KINDS = ("faiss", "exact", "torch")
+_FACTS_FILE = "store.json"
+"""Beside every store that is not flat."""
 
 
 def store_kinds() -> tuple[str, ...]:
     """Names of the stores."""
-    return tuple(_INDEX_TYPES)
+    return _KINDS
 
 
-def make_store(kind: str, dim: int, *, index_type: str = "flat") -> Store:
+def make_store(
+    kind: str, dim: int, *, index_type: str = FLAT, recall: float = DEFAULT_RECALL
+) -> Store:
     """An empty store.
+
+    Args:
+        kind: One of `store_kinds`.
+        dim: Values of a row.
+        index_type: A name of `index_types.NAMED`, `auto`, or a FAISS factory string.
+        recall: Share of the nearest that an approximate type is tuned to find.
 
     Raises:
         UsageError: If there is no such store or index type.
         MissingExtraError: If its engine is not installed.
     """
-    _class(kind)
-    if index_type not in _INDEX_TYPES[kind]:
+    made = _class(kind)
+    if is_flat(kind, index_type):
+        return made(dim)
+    return _approximate()(dim, index_type, recall=recall)
+
+
+def is_flat(kind: str, index_type: str) -> bool:
+    """Whether a store of this type compares with every row, however many there are.
+
+    Raises:
+        UsageError: If the store has no such type.
+    """
+    if kind != "faiss" and index_type not in {AUTO, FLAT}:
         raise UsageError(
-            f"The {kind} store has no index type {index_type!r}. "
-            f"Known: {', '.join(_INDEX_TYPES[kind])}."
+            f"The {kind} store has no index type {index_type!r}, only {FLAT}. "
+            "The faiss store has others."
         )
-    return _class(kind)(dim)
+    return kind != "faiss" or index_type == FLAT
 
 
 def build_store(
@@ -46,24 +71,66 @@ def build_store(
     ids: NDArray[np.int64],
     embeddings: NDArray[np.float32],
     *,
-    index_type: str = "flat",
+    index_type: str = FLAT,
+    recall: float = DEFAULT_RECALL,
+    grown_from: Path | None = None,
+    device: str = "cpu",
 ) -> None:
     """Write a store of all these rows, which may be mapped from a file.
+
+    Types that need more rows than there are become flat. With `grown_from`, the folder of a store
+    that holds most of the rows, what it learned from them is used again. On a `device` other than
+    the CPU, torch learns cells and codes and sorts the rows into them.
 
     Raises:
         UsageError: If there is no such store or index type.
         MissingExtraError: If its engine is not installed.
     """
-    make_store(kind, embeddings.shape[1], index_type=index_type)
-    _class(kind).build(folder, ids, embeddings)
+    count, dim = embeddings.shape
+    make_store(kind, dim, index_type=index_type, recall=recall)
+    if (
+        is_flat(kind, index_type)
+        or count < recipe(index_type, count, dim).fewest
+        or (recipe(index_type, count, dim).name == FLAT)
+    ):
+        _class(kind).build(folder, ids, embeddings)
+    else:
+        _approximate().build(
+            folder,
+            ids,
+            embeddings,
+            index_type=index_type,
+            recall=recall,
+            grown_from=grown_from,
+            device=device,
+        )
 
 
 def open_store(kind: str, folder: Path) -> Store:
     """The store that was saved in a folder."""
-    return _class(kind).open(folder)
+    opened = _class(kind)
+    if kind == "faiss" and (folder / _FACTS_FILE).is_file():
+        return _approximate().open(folder)
+    return opened.open(folder)
 
 
-def _class(kind: str) -> type[FaissStore] | type[ExactStore]:
+def read_facts(folder: Path) -> dict[str, object]:
+    """What is written beside a store of how it was made, and of the recall that was measured.
+
+    Nothing of a flat store, which finds all.
+    """
+    path = folder / _FACTS_FILE
+    found: dict[str, object] = json.loads(path.read_text("utf-8")) if path.is_file() else {}
+    return found
+
+
+def _approximate() -> type[ApproximateStore]:
+    from indexing.stores.approximate import ApproximateStore
+
+    return ApproximateStore
+
+
+def _class(kind: str) -> type[FaissStore] | type[ExactStore] | type[TorchStore]:
     if kind == "faiss":
         from indexing.stores.faiss import FaissStore
 
@@ -72,4 +139,8 @@ def _class(kind: str) -> type[FaissStore] | type[ExactStore]:
         from indexing.stores.exact import ExactStore
 
         return ExactStore
+    if kind == "torch":
+        from indexing.stores.torch_exact import TorchStore
+
+        return TorchStore
     raise UsageError(f"Unknown store {kind!r}. Known: {', '.join(store_kinds())}.")

@@ -1,14 +1,23 @@
-"""FAISS on the CPU: the flat index, exact and without training."""
+"""FAISS on the CPU: the flat store, and the indexes that other stores search with.
+
+The one place that imports FAISS.
+"""
 
 import struct
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from encoder import MissingExtraError
+from indexing.errors import UsageError
 from indexing.stores.base import Capabilities, SearchResult, check_rows, check_search
+from indexing.stores.index_types import AUTO, NAMED
+
+if TYPE_CHECKING:
+    from indexing.stores.torch_engine import TorchEngine
 
 try:
     import faiss
@@ -59,10 +68,7 @@ class FaissStore:
 
     def save(self, folder: Path) -> None:
         """Write the index into an existing folder."""
-        try:
-            faiss.write_index(self._index, str(folder / _FILE))
-        except RuntimeError as error:
-            raise OSError(f"Cannot write {folder / _FILE}: {error}") from error
+        _write(self._index, folder / _FILE)
 
     @classmethod
     def build(cls, folder: Path, ids: NDArray[np.int64], embeddings: NDArray[np.float32]) -> None:
@@ -122,4 +128,365 @@ def _parameters(allowed: NDArray[np.int64] | None, excluded: NDArray[np.int64] |
         )
     else:
         return None
-    return faiss.SearchParameters(sel=selector)  # type: ignore[call-arg]
+    return faiss.SearchParameters(sel=selector)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Setting:
+    """How thoroughly an index is searched; what it has no use for stays 0."""
+
+    nprobe: int = 0
+    """Cells that a search visits."""
+    ef: int = 0
+    """Candidates that a walk through a graph keeps."""
+    refine: int = 1
+    """Candidates for each result that is asked for, scored again by their embeddings."""
+
+    def as_dict(self) -> dict[str, int]:
+        """Plain values for JSON, without those of no use."""
+        return {name: value for name, value in asdict(self).items() if value}
+
+
+class FaissIndex:
+    """Any FAISS index over rows numbered from 0; what is searched for goes with each search.
+
+    FAISS lets several threads search an index on the CPU as long as none of them changes it, so
+    nothing is set on it: parameters and selections are made for each call.
+    """
+
+    def __init__(self, index: Any, file: Path | None = None) -> None:  # noqa: ANN401 - faiss is untyped
+        self._index = index
+        self._core = _core(index)
+        self._file = file
+        self.has_cells = isinstance(self._core, faiss.IndexIVF)
+        self.has_graph = isinstance(self._core, faiss.IndexHNSW)
+        self._selects = self.has_cells or isinstance(self._core, _SELECTING)
+
+    @classmethod
+    def make(cls, factory: str, dim: int) -> Self:
+        """An empty index by a factory string, of inner products where FAISS has them.
+
+        Raises:
+            UsageError: If FAISS cannot read it, or not for so many dimensions.
+        """
+        # Hashes know one order only, which for rows of equal length is that of the inner product.
+        metric = faiss.METRIC_L2 if "LSH" in factory else faiss.METRIC_INNER_PRODUCT
+        try:
+            made = cls(faiss.index_factory(dim, factory, metric))
+        except RuntimeError as error:
+            raise UsageError(
+                f"FAISS makes no index {factory!r} for {dim} dimensions: {_reason(error)}. Known: "
+                f"{', '.join([AUTO, *NAMED])}, or a FAISS factory string such as IVF1024,SQ8."
+            ) from error
+        made._make_quick_to_train()
+        return made
+
+    def _make_quick_to_train(self) -> None:
+        if self.has_cells:
+            self._core.cp.niter, self._core.cp.seed = _ROUNDS, _SEED
+        for step in self._steps():
+            if isinstance(step, faiss.OPQMatrix):
+                # With FAISS's own 50 rounds over 65,536 rows it takes minutes, for the same recall.
+                step.niter, step.max_train_points = _OPQ_ROUNDS, _OPQ_ROWS
+
+    def __len__(self) -> int:
+        return int(self._index.ntotal)
+
+    def train(self, rows: NDArray[np.float32], engine: "TorchEngine | None" = None) -> None:
+        """Learn cells and codes from rows of shape (n, dim).
+
+        Args:
+            rows: What to learn from.
+            engine: Does the k-means of cells and of 8- and 4-bit codes; None leaves it to FAISS.
+
+        Raises:
+            UsageError: If these are too few.
+        """
+        try:
+            if engine is not None and self.has_cells and len(rows) >= self.cells:
+                self._train_by(engine, np.ascontiguousarray(rows, np.float32))
+            if engine is None or not self._index.is_trained:
+                self._index.train(np.ascontiguousarray(rows, np.float32))
+        except RuntimeError as error:
+            raise UsageError(
+                f"FAISS cannot train the index with {len(rows)} rows: {_reason(error)}."
+            ) from error
+
+    def _train_by(self, engine: "TorchEngine", rows: NDArray[np.float32]) -> None:
+        """Learn the cells by torch, and the entries of product codes."""
+        core = self._core
+        for step in self._steps():
+            step.train(rows)
+            rows = step.apply(rows)
+        centroids = engine.cells(
+            rows, self.cells, rounds=_ROUNDS, seed=_SEED, is_round=self._is_round
+        )
+        core.quantizer.reset()
+        core.quantizer.train(centroids)
+        core.quantizer.add(centroids)  # what FAISS finds trained, it does not train again
+        if not isinstance(core, _PRODUCT_CODES):
+            return
+        if core.by_residual:
+            cells = engine.nearest_cells(rows, centroids, is_round=self._is_round)
+            rows = rows - centroids[cells]
+        drawn = rows[: _PQ_ROWS_PER_ENTRY * core.pq.ksub]
+        books = engine.codebooks(drawn, core.pq.M, core.pq.ksub, rounds=_PQ_ROUNDS, seed=_SEED)
+        faiss.copy_array_to_vector(books.ravel(), core.pq.centroids)
+        core.is_trained = True
+        if isinstance(core, faiss.IndexIVFPQ):
+            core.precompute_table()
+        self._index.is_trained = True
+
+    def _steps(self) -> list[Any]:
+        """What is done to a row before it comes to the cells."""
+        if not isinstance(self._index, faiss.IndexPreTransform):
+            return []
+        chain = self._index.chain
+        return [faiss.downcast_VectorTransform(chain.at(place)) for place in range(chain.size())]
+
+    @property
+    def _is_round(self) -> bool:
+        return bool(self._core.metric_type == faiss.METRIC_INNER_PRODUCT)
+
+    def add(self, rows: NDArray[np.float32], engine: "TorchEngine | None" = None) -> None:
+        """Add rows of shape (n, dim), which get the next numbers; they may be mapped.
+
+        Args:
+            rows: What to add.
+            engine: Sorts them into cells and makes 8-bit product codes, for the indexes that FAISS
+                takes these of; None leaves it to FAISS.
+        """
+        sorts = engine is not None and self.has_cells and not isinstance(self._core, _PACKED)
+        for start in range(0, len(rows), _WRITTEN_AT_ONCE):
+            block = np.ascontiguousarray(rows[start : start + _WRITTEN_AT_ONCE], np.float32)
+            if sorts and engine is not None:
+                self._add_by(engine, block)
+            else:
+                self._index.add(block)
+
+    def _add_by(self, engine: "TorchEngine", rows: NDArray[np.float32]) -> None:
+        core, first = self._core, int(self._core.ntotal)
+        for step in self._steps():
+            rows = step.apply(rows)
+        centroids = faiss.downcast_index(core.quantizer).reconstruct_n(0, self.cells)
+        cells = engine.nearest_cells(rows, centroids, is_round=self._is_round)
+        numbers = np.arange(first, first + len(rows))
+        if isinstance(core, faiss.IndexIVFPQ) and core.pq.nbits == 8:
+            rest = rows - centroids[cells] if core.by_residual else rows
+            books = faiss.vector_to_array(core.pq.centroids)
+            codes = engine.codes(rest, books.reshape(core.pq.M, core.pq.ksub, core.pq.dsub))
+            self._add_codes(cells, numbers, codes)
+        else:
+            pointers = (faiss.swig_ptr(array) for array in (rows, numbers, cells))
+            core.add_core(len(rows), *pointers)
+        self._index.ntotal = core.ntotal
+
+    def _add_codes(
+        self, cells: NDArray[np.int64], numbers: NDArray[np.int64], codes: NDArray[np.uint8]
+    ) -> None:
+        order = np.argsort(cells, kind="stable")
+        numbers, codes = numbers[order], np.ascontiguousarray(codes[order])
+        ends = np.cumsum(np.bincount(cells, minlength=self.cells))
+        for cell in np.unique(cells).tolist():
+            begin, end = int(ends[cell - 1]) if cell else 0, int(ends[cell])
+            self._core.invlists.add_entries(
+                cell,
+                end - begin,
+                faiss.swig_ptr(numbers[begin:end]),
+                faiss.swig_ptr(codes[begin:end]),
+            )
+        self._core.ntotal += len(numbers)
+
+    def regrow(self, numbers: NDArray[np.int64], rows: NDArray[np.float32]) -> None:
+        """Make an index over cells one of other rows, without sorting anew those that stay.
+
+        Args:
+            numbers: For each row that it holds, its number from now on; -1 drops it.
+            rows: All rows from now on; those whose number is not given yet are added.
+        """
+        if isinstance(self._core, _PACKED):
+            # FAISS leaves the bits of removed codes in their blocks, and mixes them into new ones.
+            self._index.reset()
+            self.add(rows)
+            return
+        self._core.remove_ids(faiss.IDSelectorBitmap(np.packbits(numbers < 0, bitorder="little")))
+        lists = self._core.invlists
+        for place in range(self.cells):
+            size = lists.list_size(place)
+            if size:
+                ids = faiss.rev_swig_ptr(lists.get_ids(place), size)
+                ids[:] = numbers[ids]
+        added = np.setdiff1d(np.arange(len(rows)), numbers, assume_unique=False)
+        for start in range(0, len(added), _WRITTEN_AT_ONCE):
+            some = added[start : start + _WRITTEN_AT_ONCE]
+            self._index.add_with_ids(np.ascontiguousarray(rows[some], np.float32), some)
+        self._index.ntotal = self._core.ntotal
+
+    def search(
+        self,
+        queries: NDArray[np.float32],
+        k: int,
+        setting: Setting,
+        chosen: NDArray[np.bool_] | None = None,
+    ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+        """Scores and numbers of the best rows, shape (m, k) each; -1 where there are fewer.
+
+        Args:
+            queries: Shape (m, dim).
+            k: How many.
+            setting: How thoroughly.
+            chosen: For each row whether it may be found; None for all.
+        """
+        rows = np.ascontiguousarray(queries, np.float32)
+        if chosen is not None and not self._selects:
+            return self._sifted(rows, k, setting, chosen)
+        selector = None
+        if chosen is not None:
+            selector = faiss.IDSelectorBitmap(np.packbits(chosen, bitorder="little"))
+        params = _nested(self._index, k, setting, selector)
+        scores, places = self._index.search(rows, k, params=params)
+        return scores, places
+
+    def _sifted(
+        self, queries: NDArray[np.float32], k: int, setting: Setting, chosen: NDArray[np.bool_]
+    ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+        """For indexes that cannot select: more are fetched, until enough of them are chosen."""
+        share = max(1, int(np.count_nonzero(chosen))) / len(chosen)
+        fetched = min(len(self), int(2 * k / share) + 1)
+        while True:
+            params = _nested(self._index, fetched, setting, None)
+            scores, places = self._index.search(queries, fetched, params=params)
+            kept = (places >= 0) & chosen[places]
+            if fetched == len(self) or (kept.sum(axis=1) >= k).all():
+                break
+            fetched = min(len(self), 4 * fetched)
+        first = np.argsort(~kept, axis=1, kind="stable")[:, :k]
+        scores = np.take_along_axis(scores, first, axis=1)
+        places = np.where(
+            np.take_along_axis(kept, first, axis=1), np.take_along_axis(places, first, axis=1), -1
+        )
+        missing = ((0, 0), (0, k - first.shape[1]))
+        return (
+            np.pad(scores, missing, constant_values=-np.inf),
+            np.pad(places, missing, constant_values=-1),
+        )
+
+    @property
+    def cells(self) -> int:
+        """How many cells there are; 0 where rows are not sorted into cells."""
+        return int(self._core.nlist) if self.has_cells else 0
+
+    def list_sizes(self) -> NDArray[np.int64]:
+        """How many rows each cell holds; empty where there are no cells."""
+        if not self.has_cells:
+            return np.empty(0, np.int64)
+        lists = self._core.invlists
+        return np.array([lists.list_size(place) for place in range(self.cells)], np.int64)
+
+    def save(self, file: Path) -> None:
+        """Write the index."""
+        _write(self._index, file)
+
+    @classmethod
+    def open(cls, file: Path) -> Self:
+        """Read what `save` wrote."""
+        return cls(faiss.read_index(str(file)), file)
+
+
+_ROUNDS, _SEED = 8, 1234
+"""Of k-means; after eight rounds the cells hardly move."""
+_OPQ_ROUNDS, _OPQ_ROWS = 8, 16_384
+_PQ_ROUNDS, _PQ_ROWS_PER_ENTRY = 25, 256
+"""Of product codes, as FAISS has them."""
+_PRODUCT_CODES = (faiss.IndexIVFPQ, faiss.IndexIVFPQFastScan)
+_PACKED = (faiss.IndexIVFFastScan,)
+"""They take no rows that are sorted already: their codes lie packed in blocks."""
+_SELECTING = (faiss.IndexFlat, faiss.IndexScalarQuantizer, faiss.IndexRaBitQ, faiss.IndexHNSW)
+
+
+def inner_products(
+    queries: NDArray[np.float32], rows: NDArray[np.float32], places: NDArray[np.int64]
+) -> NDArray[np.float32]:
+    """The exact scores of some rows for each query, without copying the rows.
+
+    Args:
+        queries: Shape (m, dim).
+        rows: All rows, shape (n, dim), of one piece; they may be mapped.
+        places: Which rows, shape (m, c); -1 gives -inf.
+
+    Raises:
+        ValueError: If the rows are not of one piece.
+    """
+    if not rows.flags.c_contiguous or rows.dtype != np.float32:
+        raise ValueError("rows must be float32 and of one piece.")
+    queries = np.ascontiguousarray(queries, np.float32)
+    places = np.ascontiguousarray(places, np.int64)
+    found = np.full(places.shape, -np.inf, np.float32)
+    faiss.fvec_inner_products_by_idx(
+        faiss.swig_ptr(found),
+        faiss.swig_ptr(queries),
+        faiss.swig_ptr(rows),
+        faiss.swig_ptr(places),
+        rows.shape[1],
+        *places.shape,
+    )
+    found[places < 0] = -np.inf
+    return found
+
+
+def nearest_rows(
+    queries: NDArray[np.float32], rows: NDArray[np.float32], k: int
+) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    """The `k` nearest of all rows, exactly: scores and numbers, shape (m, k) each."""
+    scores, places = faiss.knn(
+        np.ascontiguousarray(queries, np.float32), rows, k, faiss.METRIC_INNER_PRODUCT
+    )
+    return scores, places
+
+
+def _core(index: Any) -> Any:  # noqa: ANN401 - faiss is untyped
+    """The index that holds the rows, without what is put around it."""
+    index = faiss.downcast_index(index)
+    if isinstance(index, faiss.IndexPreTransform):
+        return _core(index.index)
+    return _core(index.base_index) if isinstance(index, faiss.IndexRefine) else index
+
+
+def _nested(index: Any, k: int, setting: Setting, selector: Any) -> Any:  # noqa: ANN401 - faiss is untyped
+    """Search parameters of one call, one within the other as the indexes are."""
+    index = faiss.downcast_index(index)
+    if isinstance(index, faiss.IndexPreTransform):
+        inner = _nested(index.index, k, setting, selector)
+        return inner and faiss.SearchParametersPreTransform(index_params=inner)
+    if isinstance(index, faiss.IndexRefine):
+        inner = _nested(index.base_index, k, setting, selector)
+        # The store fetches more and scores it again, as it does for every index.
+        return faiss.IndexRefineSearchParameters(k_factor=1.0, base_index_params=inner)
+    chosen = {} if selector is None else {"sel": selector}
+    if isinstance(index, faiss.IndexIVF):
+        more = {}
+        if isinstance(faiss.downcast_index(index.quantizer), faiss.IndexHNSW):
+            thorough = max(2 * setting.nprobe, _LEAST_EF)
+            more["quantizer_params"] = faiss.SearchParametersHNSW(efSearch=thorough)
+        kind = faiss.SearchParametersIVF
+        if isinstance(index, faiss.IndexIVFPQ):
+            kind = faiss.IVFPQSearchParameters
+        return kind(nprobe=max(1, setting.nprobe), **chosen, **more)
+    if isinstance(index, faiss.IndexHNSW):
+        return faiss.SearchParametersHNSW(efSearch=max(setting.ef, k), **chosen)
+    return faiss.SearchParameters(**chosen) if chosen else None
+
+
+_LEAST_EF = 64
+
+
+def _reason(error: RuntimeError) -> str:
+    """The last part of a FAISS message, behind the place in its source."""
+    return str(error).rpartition(": ")[2].strip().rstrip(".") or "no reason given"
+
+
+def _write(index: Any, file: Path) -> None:  # noqa: ANN401 - faiss is untyped
+    try:
+        faiss.write_index(index, str(file))
+    except RuntimeError as error:
+        raise OSError(f"Cannot write {file}: {error}") from error

@@ -32,6 +32,11 @@ def served(pages):
             if self.path in pages:
                 found = pages[self.path]
                 status, headers, body = found if isinstance(found, tuple) else (200, {}, found)
+            sent = {"ETag": "If-None-Match", "Last-Modified": "If-Modified-Since"}
+            if any(headers.get(name) == self.headers[asks] for name, asks in sent.items()
+                   if name in headers):  # fmt: skip
+                asked.append("unchanged")
+                status, body = 304, b""
             body = body if isinstance(body, bytes) else body.encode()
             self.send_response(status)
             for name, value in ({"Content-Type": "text/html; charset=utf-8"} | headers).items():
@@ -222,3 +227,48 @@ def test_addresses_have_one_spelling(url, want):
 def test_what_is_no_web_address_is_refused(url):
     with pytest.raises(ValueError, match=r"no web address|user name"):
         normal_url(url)
+
+
+def known_of(pages):
+    return {page.url: page.known for page in pages if page.known is not None}
+
+
+@pytest.mark.parametrize(
+    "header", [{"ETag": '"7"'}, {"Last-Modified": "Sat, 21 Nov 2026 10:00:00"}]
+)
+def test_a_page_that_the_server_calls_unchanged_is_not_sent_and_its_links_are_still_followed(
+    header,
+):
+    pages = {"/": (200, header, page("Start", "one")), "/one": page("One", text=ARTICLE + "One.")}
+    with served(pages) as (base, asked):
+        first = crawl(f"{base}/")
+        asked.clear()
+        again = list(
+            read_site(f"{base}/", limits=SiteLimits(depth=9, wait_s=0), known=known_of(first))
+        )
+        pages["/"] = (200, {"ETag": '"8"', "Last-Modified": "later"}, page("Changed"))
+        changed = list(read_site(f"{base}/", known=known_of(again)))
+
+    assert asked[:4] == ["/robots.txt", "/", "unchanged", "/one"]
+    assert [(got.url, got.is_unchanged, got.document) for got in again] == [
+        (f"{base}/", True, None),
+        (f"{base}/one", True, None),  # sent, but the same to the byte: not read
+    ]
+    assert known_of(again) == known_of(first)
+    assert changed[0].document.title == "Changed"
+    assert not changed[0].is_unchanged
+
+
+def test_a_server_that_calls_a_page_unchanged_without_being_asked_is_an_error():
+    with served({"/": (304, {}, "")}) as (base, _), pytest.raises(FetchError, match="304"):
+        fetch(f"{base}/")
+
+
+def test_validators_belong_to_the_page_where_a_redirect_ends():
+    pages = {"/old": (301, {"Location": "/new"}, ""), "/new": (200, {"ETag": "x"}, page("New"))}
+    with served(pages) as (base, asked):
+        first = crawl(f"{base}/old")
+        again = list(read_site(f"{base}/old", known=known_of(first)))
+
+    assert asked[-1] == "unchanged"
+    assert [(got.url, got.is_unchanged) for got in again] == [(f"{base}/new", True)]

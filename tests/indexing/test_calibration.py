@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+import indexing.calibrating
 from data import GoldenQuestion
 from indexing import build_index, open_index
 from indexing.calibrating import (
@@ -184,6 +185,42 @@ def test_a_build_calibrates_what_is_large_enough(kb, make_word_encoder):
         assert hits[0].relevance == max(values)
         assert hits[0].better_than > 0.9
         assert hits[0].score == hits[0].scores.last  # the raw one stays
+
+
+def test_an_index_that_nothing_can_be_learned_from_is_not_tried_again_with_each_change(
+    tmp_path, make_word_encoder, monkeypatch
+):
+    tried = []
+
+    def nothing(*_, **__):
+        tried.append(1)
+        raise ValueError("No question found a right hit.")
+
+    monkeypatch.setattr(indexing.calibrating, "calibrate", nothing)
+    for count, times in ((150, 1), (151, 1), (200, 2)):
+        lines = [line(number) for number in range(count)]
+        build_index(["-"], tmp_path / "kb", encoder=make_word_encoder(), lines=lines)
+        assert len(tried) == times
+
+    index = open_index(tmp_path / "kb", encoder=make_word_encoder())
+    assert [hit.relevance for hit in index.search("number5", 3)] == [None] * 3
+    assert index.answer("number5").threshold is None
+
+
+def test_scanning_finds_what_the_stores_find(tmp_path, make_word_encoder):
+    lines = [line(number) for number in range(150)]
+    build_index(["-"], tmp_path / "kb", encoder=make_word_encoder(), lines=lines[:120])
+    build_index(["-"], tmp_path / "kb", encoder=make_word_encoder(), lines=lines[10:])
+    generation = open_index(tmp_path / "kb", encoder=make_word_encoder()).generation
+    assert generation.delta is not None
+    assert len(generation.deleted)
+    rng = np.random.default_rng(0)
+    queries = rng.standard_normal((3, generation.manifest.encoder.dim)).astype(np.float32)
+
+    got, want = generation.scan(queries, 20), generation.search(queries, 20)
+
+    assert got.ids.tolist() == want.ids.tolist()
+    np.testing.assert_allclose(got.scores, want.scores, rtol=1e-5)
 
 
 def test_a_small_index_has_no_relevance(tmp_path, word_encoder):

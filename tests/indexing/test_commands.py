@@ -363,6 +363,40 @@ def test_a_page_is_indexed_from_its_address_and_updated(tmp_path, call):
     assert hits[0]["document"] == f"{base}/fees"
 
 
+def test_a_page_that_did_not_change_is_neither_sent_nor_read_again(tmp_path, call, monkeypatch):
+    import data.site
+    from tests.data.test_site import page, served
+
+    pages = {
+        "/": (200, {"ETag": "a"}, page("Passwords", "/fees")),
+        "/fees": (200, {"ETag": "b"}, page("Fees", text="Fees are due in May. " * 20)),
+    }
+    index, read = tmp_path / "kb", []
+    document_of = data.site.document_of
+    monkeypatch.setattr(
+        data.site, "document_of", lambda *a, **k: read.append(k["id"]) or document_of(*a, **k)
+    )
+
+    def build(base):
+        read.clear()
+        return json.loads(call("build", f"{base}/", "--depth", 1, "--index", index, "--json")[1])
+
+    with served(pages) as (base, asked):
+        build(base)
+        again, asked_again, read_again = build(base), asked[-5:], list(read)
+        pages["/fees"] = (200, {"ETag": "c"}, page("Fees", text="Fees are due in June. " * 20))
+        changed, read_then = build(base), list(read)
+        build(base)
+        read_last = list(read)
+        (index / "work.sqlite").unlink()  # a mere aid
+        without = build(base)
+
+    assert (again["skipped"], again["deleted"], read_again) == (2, 0, [])
+    assert asked_again == ["/robots.txt", "/", "unchanged", "/fees", "unchanged"]
+    assert (changed["updated"], changed["skipped"], read_then) == (1, 1, [f"{base}/fees"])
+    assert (read_last, without["skipped"], len(read)) == ([], 2, 2)
+
+
 def test_what_is_no_web_address_is_a_wrong_call(tmp_path, call):
     code, _, err = call("build", "ftp://example.com/a", "--index", tmp_path / "kb")
 

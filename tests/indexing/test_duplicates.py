@@ -43,6 +43,43 @@ def kb(tmp_path):
     return tmp_path / "kb"
 
 
+def test_duplicates_outlive_a_lost_work_file(docs, kb, word_encoder):
+    build_index([str(docs)], kb, encoder=word_encoder)
+    (kb / "work.sqlite").unlink()
+
+    report = build_index([str(docs)], kb, encoder=word_encoder)
+
+    assert (report.skipped, report.duplicates) == (2, 2)
+    rows = {row.document: row for row in file_states(kb)}
+    assert rows["docs/copies/b.md"].state == State.DUPLICATE
+    assert rows["docs/copies/b.md"].source == str(docs / "copies" / "b.md")
+
+
+@pytest.mark.parametrize(
+    ("expression", "want"),
+    [
+        ('path == "docs/copies/b.md"', {"docs/a.md"}),
+        ('path == "docs/a.md"', {"docs/a.md"}),
+        ('"copies/" in path', {"docs/a.md"}),
+        ('path in ("docs/copies/c.md", "docs/other.md")', {"docs/a.md", "docs/other.md"}),
+        ('path != "docs/copies/b.md"', {"docs/other.md"}),
+        ('path == "docs/copies/gone.md"', set()),
+    ],
+)
+def test_a_filter_finds_a_document_by_the_path_of_a_file_that_repeats_it(
+    docs, kb, word_encoder, expression, want
+):
+    write(docs / "copies" / "gone.md", PAGE)
+    build_index([str(docs)], kb, encoder=word_encoder)
+    (docs / "copies" / "gone.md").unlink()
+    build_index([str(docs)], kb, encoder=word_encoder)
+    index = open_index(kb, encoder=word_encoder)
+
+    assert {hit.document for hit in index.search("page", 10, filter=expression)} == want
+    facts = index.generation.base.catalog.facts("docs/a.md")
+    assert [fact.value for fact in facts if fact.field == "path"] == ["docs/a.md"]
+
+
 def test_a_repeated_file_is_stored_and_encoded_once(docs, kb, word_encoder):
     report = build_index([str(docs)], kb, encoder=word_encoder)
 

@@ -7,7 +7,7 @@ import pytest
 
 from indexing import CorruptIndexError, build_index, open_index
 from indexing.generation import current_folder
-from indexing.manifest import Manifest
+from indexing.manifest import READ_FORMATS, Manifest
 from indexing.splitting import SplitterConfig
 
 FIXTURES = Path(__file__).parent.parent / "fixtures"
@@ -36,8 +36,8 @@ def handbook(tmp_path):
     return folder
 
 
-def test_the_first_format_is_kept():
-    assert FORMATS[0] == "index-format-1"
+def test_every_format_is_kept():
+    assert [f"index-format-{number}" for number in READ_FORMATS] == FORMATS
 
 
 def test_every_format_is_searched(kb, default_encoder):
@@ -62,6 +62,7 @@ def test_every_format_is_searched(kb, default_encoder):
 
 def test_every_format_is_updated_and_only_what_changed_is_encoded(kb, handbook, default_encoder):
     (handbook / "travel.md").write_text("# Travel\n\nAsk the travel desk.\n")
+    before = current_folder(kb)
 
     report = build_index([str(handbook)], kb, encoder=default_encoder)
 
@@ -69,7 +70,18 @@ def test_every_format_is_updated_and_only_what_changed_is_encoded(kb, handbook, 
     index = open_index(kb, encoder=default_encoder)
     assert index.search("travel desk", 1)[0].text == "Ask the travel desk."
     assert len(index) == 4
-    assert index.generation.manifest.splitter.version == 1  # no two ways of splitting in one index
+    # No two ways of splitting in one index.
+    assert index.generation.manifest.splitter.version == Manifest.read(before).splitter.version
+
+
+@pytest.mark.parametrize("name", [name for name in FORMATS if name >= "index-format-2"])
+def test_duplicates_are_known_in_each_format_that_has_them(name, tmp_path, default_encoder):
+    kb = Path(shutil.copytree(FIXTURES / name, tmp_path / "kb"))
+    index = open_index(kb, encoder=default_encoder)
+
+    hits = index.search("提前三天", 3, mode="lexical", filter='path == "handbook/zh/重复.md"')
+
+    assert [hit.document for hit in hits] == ["handbook/zh/请假.md"]
 
 
 def test_a_way_of_splitting_that_came_later_is_refused(kb):

@@ -14,6 +14,7 @@ import pytest
 
 import indexing.publishing
 import indexing.verification
+import indexing.writing
 from indexing import (
     BuildFailedError,
     CorruptIndexError,
@@ -402,3 +403,21 @@ def test_an_index_holds_no_pickle(kb):
         assert path.suffix not in {".pkl", ".pickle", ".pt", ".bin", ".joblib"}
         if path.suffix == ".npy":
             assert b"'|O'" not in path.read_bytes()[:128]
+
+
+def test_what_a_build_hashed_the_first_reader_does_not_hash_again(
+    docs, kb, word_encoder, monkeypatch
+):
+    make_old(current_folder(kb))
+    open_index(kb, encoder=word_encoder)
+    (docs / "0.md").write_text("# Page 0\n\nchanged page.\n")
+    monkeypatch.setattr(indexing.writing, "_LARGE_BYTES", 0)
+    monkeypatch.setattr(indexing.verification, "_SETTLED_NS", -(10**18))
+    build_index([str(docs)], kb, encoder=word_encoder)
+    monkeypatch.setattr(indexing.verification, "_verified", {})  # as in another process
+
+    assert hashed_by(monkeypatch, current_folder(kb)) == set()
+    path = current_folder(kb) / "delta" / "embeddings.npy"
+    path.write_bytes(path.read_bytes()[:-1] + b"!")
+    with pytest.raises(CorruptIndexError, match="embeddings"):
+        open_index(kb, encoder=word_encoder)

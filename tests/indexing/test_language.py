@@ -18,6 +18,7 @@ from indexing.language import SAMPLE, language_of
         ("Пароль", None),
         ("", None),
         ("123 !? ✓", None),
+        ("123 !? _", None),
         ("Übergrößenträger", None),
         ("the " * SAMPLE + "中" * 10 * SAMPLE, "en"),
     ],

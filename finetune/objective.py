@@ -1,0 +1,81 @@
+"""A batch and its embeddings in, the loss that the training asks for out; knows no model."""
+
+import torch
+from torch import Tensor
+
+from finetune import losses
+from finetune.batches import Batch
+from finetune.config import TrainConfig
+
+
+def objective(embeddings: Tensor, batch: Batch, config: TrainConfig) -> Tensor:
+    """The loss of one step.
+
+    Args:
+        embeddings: Of the batch's texts, shape (texts, dim).
+        batch: Who belongs to whom; labels from 0 to 1.
+        config: Says which loss, and its numbers.
+
+    Returns:
+        A scalar; the mean over the whole length and `config.matryoshka_dims`, where there are any.
+
+    Raises:
+        ValueError: If the loss needs labels that the batch has not, or the other way round.
+
+    Source: Matryoshka: Kusupati et al. 2022 (https://arxiv.org/abs/2205.13147).
+    """
+    lengths = [*config.matryoshka_dims, embeddings.shape[1]]
+    found = [_loss(embeddings[:, :length], batch, config) for length in dict.fromkeys(lengths)]
+    return torch.stack(found).mean()
+
+
+def _loss(embeddings: Tensor, batch: Batch, config: TrainConfig) -> Tensor:
+    queries, positives = embeddings[list(batch.queries)], embeddings[list(batch.positives)]
+    if batch.labels:
+        return _scored(queries, positives, batch, config)
+    if config.loss not in {"auto", "in_batch"}:
+        raise ValueError(f"The loss {config.loss} needs scored pairs; these have no score.")
+    flat = [place for places in batch.negatives for place in places]
+    return losses.in_batch_negatives(
+        queries,
+        positives,
+        embeddings[flat] if flat else None,
+        temperature=config.temperature,
+        symmetric=config.symmetric,
+        exclude=_exclude(batch, flat, embeddings.device),
+    )
+
+
+def _scored(queries: Tensor, positives: Tensor, batch: Batch, config: TrainConfig) -> Tensor:
+    labels = torch.tensor(batch.labels, dtype=torch.float32, device=queries.device)
+    temperature = config.temperature
+    if config.loss in {"auto", "cosent"}:
+        return losses.cosent(queries, positives, labels, temperature=temperature)
+    if config.loss == "angle":
+        return losses.angle(queries, positives, labels, temperature=temperature)
+    if config.loss == "angle_mix":
+        weights = losses.MixWeights(
+            cosine=config.cosine_weight,
+            in_batch=config.in_batch_weight,
+            angle=config.angle_weight,
+        )
+        places = torch.tensor(batch.positives, device=queries.device)
+        return losses.angle_mix(
+            queries,
+            positives,
+            labels,
+            weights=weights,
+            temperature=temperature,
+            exclude=places[:, None] == places[None, :],
+        )
+    raise ValueError(f"The loss {config.loss} takes pairs without a score; these have scores.")
+
+
+def _exclude(batch: Batch, negatives: list[int], device: torch.device) -> Tensor:
+    """True where a candidate is known to answer the query of the row; shape (batch, candidates)."""
+    candidates = torch.tensor([*batch.positives, *negatives])
+    known = torch.zeros(len(batch.queries), len(batch.texts), dtype=torch.bool)
+    if batch.excluded:
+        rows, places = zip(*batch.excluded, strict=True)
+        known[list(rows), list(places)] = True
+    return known[:, candidates].to(device)

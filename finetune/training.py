@@ -1,0 +1,303 @@
+"""Pairs in, a better encoder out, or none: trains, measures base against tuned, and judges."""
+
+import shutil
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from data.pair_reading import PairOptions, ReadingReport, load_pairs
+from data.pairs import PairRecord
+from encoder.errors import MissingExtraError
+from encoder.files import digest_of_json
+from encoder.model_folder import describe_encoder
+from finetune.averaging import Weights, average
+from finetune.batches import Schedule, TrainingSet
+from finetune.config import TrainConfig, write_config
+from finetune.errors import NotBetterError, UsageError
+from finetune.holdout import Split, constant_label, split
+from finetune.measures import Measure
+from finetune.proving import BETTER, PROBE, UNPROVEN, compare, judge
+from finetune.run_folder import (
+    CHECKPOINTS,
+    MANIFEST,
+    TUNED,
+    is_main_process,
+    opened_run,
+    write_json,
+)
+
+Progress = Callable[[int, int | None, str], None]
+MODEL, REJECTED = "model", "rejected"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Material:
+    """What a training is made from."""
+
+    sets: Sequence[TrainingSet]
+    probes: Sequence[Measure] = ()
+    """General material on which the tuned model must not fall."""
+    choice: Sequence[Measure] = ()
+    """For the choices, in place of a part of the sets."""
+    proof: Sequence[Measure] = ()
+    """For the verdict, in place of a part of the sets."""
+
+
+def read_sets(
+    sources: Sequence[str], config: TrainConfig, options: PairOptions | None = None
+) -> tuple[list[TrainingSet], list[ReadingReport]]:
+    """Read training pairs of any format; one set for each source.
+
+    Raises:
+        UsageError: If the number of set-weights is not that of the sources.
+        FileNotFoundError, ValueError: As `data.pair_reading.read_pairs`.
+    """
+    if config.set_weights and len(config.set_weights) != len(sources):
+        raise UsageError(
+            f"set-weights needs one number for each of the {len(sources)} sources, "
+            f"got {len(config.set_weights)}."
+        )
+    weights = config.set_weights or (1.0,) * len(sources)
+    sets, reports = [], []
+    for source, weight in zip(sources, weights, strict=True):
+        report = ReadingReport()
+        records = load_pairs(source, options, report=report)
+        sets.append(TrainingSet(Path(source).name, records, weight))
+        reports.append(report)
+    return sets, reports
+
+
+def train(
+    material: Material,
+    out: str | Path,
+    config: TrainConfig,
+    *,
+    resume: bool = False,
+    progress: Progress | None = None,
+) -> dict[str, Any]:
+    """Train an encoder, and hand it out if it is better than its base by more than chance.
+
+    Args:
+        material: What to train on and to measure with.
+        out: A new folder; the tuned encoder will lie in `out/model`.
+        config: How to train.
+        resume: Go on with what is in `out`.
+        progress: Called with (steps done, steps in all, what is done now).
+
+    Returns:
+        The manifest, which is written beside the model together with a report.
+
+    Raises:
+        UsageError: If the call is wrong: config, folder or data that do not fit.
+        ValueError: If the data cannot be trained on.
+        TrainingStoppedError: If training broke off; go on with `resume`.
+        NotBetterError: If the tuned model is not better; it lies in `out/rejected`.
+    """
+    for package in ("accelerate", "peft", "PIL"):
+        if find_spec(package) is None:
+            raise MissingExtraError("Training", "finetune")
+    sets = [_checked(found, config) for found in material.sets]
+    identity = {
+        "config": config.as_dict(),
+        "data": {found.name: _digest(found.records) for found in sets},
+        "model": config.model,
+    }
+    describe_encoder(config.model)  # a wrong name shall leave no folder behind
+    parts = _split(replace(material, sets=sets), config)
+    with opened_run(Path(out), identity, resume=resume) as folder:
+        if is_main_process():
+            write_config(folder, config)
+        return _Run(folder, config, parts, material.probes, progress).finish()
+
+
+def _split(material: Material, config: TrainConfig) -> Split:
+    if material.choice:
+        return Split(
+            train=list(material.sets),
+            choice=list(material.choice),
+            proof=list(material.proof or material.choice),
+            held_out=0,
+            by_document=True,
+        )
+    return split(material.sets, config.holdout, config.seed)
+
+
+class _Run:
+    """One training from its split to its verdict."""
+
+    def __init__(
+        self,
+        folder: Path,
+        config: TrainConfig,
+        parts: Split,
+        probes: Sequence[Measure],
+        progress: Progress | None,
+    ) -> None:
+        from transformers import set_seed
+
+        from finetune.trainable import load_trainable
+
+        self._folder, self._config, self._parts, self._probes = folder, config, parts, probes
+        self._progress = progress or (lambda *_: None)
+        self._started = time.monotonic()
+        set_seed(config.seed)
+        self._encoder = load_trainable(config)
+        self._schedule = Schedule(
+            parts.train,
+            batch_size=config.step_size,
+            epochs=config.epochs,
+            negatives=config.negatives,
+            seed=config.seed,
+            max_steps=config.max_steps,
+            same_set=config.same_set_batches,
+        )
+
+    def finish(self) -> dict[str, Any]:
+        """Train, choose, prove, write."""
+        base = {name: weight.detach().clone() for name, weight in self._encoder.trained().items()}
+        before = self._score()
+        trainer = self._trained()
+        losses = trainer.losses
+        scores = [(0, before), *trainer.scores] if self._parts.choice else []
+        trained_s = time.monotonic() - self._started
+        tuned = {name: weight.detach().clone() for name, weight in self._encoder.trained().items()}
+        averages, measured, sentence, verdict = self._chosen(base, tuned)
+        facts = {
+            "verdict": verdict,
+            "sentence": sentence,
+            "base_model": self._encoder.spec.name,
+            "share": averages[0][0] if averages else 1.0,
+            "metric": self._parts.choice[0].metric if self._parts.choice else "",
+            "averages": sorted(averages),
+            "measured": measured,
+            "losses": losses,
+            "scores": scores,
+            "steps": trainer.state.global_step,
+            "records": sum(len(found.records) for found in self._parts.train),
+            "held_out": self._parts.held_out,
+            "held_out_by_document": self._parts.by_document,
+            "trained_weights": sum(weight.numel() for weight in tuned.values()),
+            "training_s": round(trained_s, 1),
+            "seconds": round(time.monotonic() - self._started, 1),
+            "config": self._config.as_dict(),
+        }
+        if is_main_process():
+            self._write(facts, tuned)
+        if verdict not in {BETTER, UNPROVEN}:
+            raise NotBetterError(sentence)
+        return facts
+
+    def _trained(self) -> Any:  # noqa: ANN401 - transformers is loaded late
+        from finetune.trainer import StepTrainer, drop_cut_off, last_checkpoint
+
+        checkpoints = self._folder / CHECKPOINTS
+        checkpoints.mkdir(parents=True, exist_ok=True)
+        if is_main_process():
+            drop_cut_off(checkpoints)
+        last = last_checkpoint(checkpoints)
+        trainer = StepTrainer(
+            self._encoder,
+            self._schedule,
+            self._config,
+            checkpoints,
+            score=self._score if self._parts.choice else None,
+            progress=self._progress,
+        )
+        trainer.train(resume_from_checkpoint=str(last) if last else None)
+        # Mixed precision wraps the module's forward; what is measured and saved is without.
+        trainer.accelerator.unwrap_model(trainer.model_wrapped, keep_fp32_wrapper=False)
+        return trainer
+
+    def _score(self) -> float:
+        """The mean figure of the encoder as it is now on what choices are made by."""
+        figures = [
+            measure.measured(self._encoder.encode_quickly).figure for measure in self._parts.choice
+        ]
+        return sum(figures) / len(figures) if figures else 0.0
+
+    def _chosen(
+        self,
+        base: Weights,
+        tuned: Weights,
+    ) -> tuple[list[tuple[float, float]], list[dict[str, Any]], str, str]:
+        """Average with the base, best on the choices first, until a probe does not fall too far."""
+        from finetune.trainable import put_weights
+
+        averages = []
+        if self._parts.choice:
+            for share in self._config.averages:
+                self._progress(0, None, f"averaging {share:g}")
+                put_weights(self._encoder, average(base, tuned, share))
+                averages.append((share, self._score()))
+            averages.sort(key=lambda item: (-item[1], item[0]))
+        shares = [share for share, _ in averages] or [self._config.averages[0]]
+        measures = [*self._parts.proof, *self._probes]
+        before = None
+        for share in shares:
+            put_weights(self._encoder, average(base, tuned, share))
+            if before is None and measures:
+                put_weights(self._encoder, average(base, tuned, 0.0))
+                before = [measure.measured(self._encoder.encode_quickly) for measure in measures]
+                put_weights(self._encoder, average(base, tuned, share))
+            rows = compare(
+                measures, before or [], self._encoder.encode_quickly, len(self._parts.proof)
+            )
+            fallen = [row for row in rows if row["kind"] == PROBE and self._fell(row)]
+            if not fallen:
+                break
+        averages.sort(key=lambda item: item[0] != share)
+        sentence, verdict = judge(rows, allowed_fall=self._config.allowed_fall)
+        return averages, rows, sentence, verdict
+
+    def _fell(self, row: dict[str, Any]) -> bool:
+        return float(row["difference"]) < -self._config.allowed_fall
+
+    def _write(self, facts: dict[str, Any], tuned: Weights) -> None:
+        from safetensors.torch import save_file
+
+        from finetune.exporting import export_encoder
+        from finetune.report import write_report
+
+        is_accepted = facts["verdict"] in {BETTER, UNPROVEN}
+        target = self._folder / (MODEL if is_accepted else REJECTED)
+        facts["model"] = str(target)
+        facts["notes"] = export_encoder(self._encoder, target)
+        save_file({name: tuned[name].cpu().contiguous() for name in tuned}, self._folder / TUNED)
+        write_report(self._folder, facts)
+        write_json(self._folder / MANIFEST, facts)
+        shutil.rmtree(self._folder / CHECKPOINTS)
+
+
+def _checked(found: TrainingSet, config: TrainConfig) -> TrainingSet:
+    """The set as the loss wants it: labels from 0 to 1."""
+    if len(found.records) < 2:
+        raise ValueError(
+            f"{found.name} holds a single pair; a loss compares pairs with each other, so give "
+            "some hundreds."
+        )
+    if not found.is_scored:
+        return found
+    label = constant_label(found.records)
+    if label is not None:
+        raise ValueError(
+            f"All {len(found.records)} pairs of {found.name} have the label {label:g}, which "
+            "teaches nothing; give pairs of different labels, or pairs without a label."
+        )
+    labels = [record.label or 0.0 for record in found.records]
+    low, high = min(labels), max(labels)
+    if config.loss in {"auto", "cosent", "angle"} or (low >= 0 and high <= 1):
+        return found
+    rescaled = [
+        replace(record, label=((record.label or 0.0) - low) / (high - low))
+        for record in found.records
+    ]
+    return TrainingSet(found.name, rescaled, found.weight)
+
+
+def _digest(records: Sequence[PairRecord]) -> str:
+    return digest_of_json(
+        [[record.queries, record.positives, record.negatives, record.label] for record in records]
+    )

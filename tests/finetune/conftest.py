@@ -1,0 +1,96 @@
+"""A small random model whose tokens are words, and pairs that it can learn something from."""
+
+import random
+
+import pytest
+
+from data.pairs import PairRecord
+
+WORDS = [f"w{number}" for number in range(80)]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _one_thread():
+    """Small models lose more to threads that wait for each other than they gain."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="session")
+def word_model(tmp_path_factory) -> str:
+    """A folder with a BERT of two layers, mean pooling, and `query: ` before its queries."""
+    import torch
+    from sentence_transformers import SentenceTransformer
+    from sentence_transformers.sentence_transformer.modules import Pooling, Transformer
+    from tokenizers import Tokenizer, models, pre_tokenizers
+    from tokenizers.processors import TemplateProcessing
+    from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
+
+    folder = tmp_path_factory.mktemp("words")
+    special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "query", ":"]
+    vocabulary = {word: place for place, word in enumerate([*special, *WORDS])}
+    tokens = Tokenizer(models.WordLevel(vocabulary, unk_token="[UNK]"))
+    tokens.pre_tokenizer = pre_tokenizers.Whitespace()
+    tokens.post_processor = TemplateProcessing(
+        single="[CLS] $A [SEP]", special_tokens=[("[CLS]", 2), ("[SEP]", 3)]
+    )
+    names = dict(zip(("pad", "unk", "cls", "sep"), special, strict=False))
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=tokens, **{f"{name}_token": text for name, text in names.items()}
+    )
+    torch.manual_seed(0)
+    config = BertConfig(
+        vocab_size=len(vocabulary),
+        hidden_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        intermediate_size=64,
+        max_position_embeddings=64,
+    )
+    BertModel(config).save_pretrained(folder / "plain")
+    tokenizer.save_pretrained(folder / "plain")
+    whole = SentenceTransformer(
+        modules=[Transformer(str(folder / "plain")), Pooling(32, "mean")],
+        prompts={"query": "query: "},
+        device="cpu",
+    )
+    whole.max_seq_length = 48
+    whole.save(str(folder / "model"), create_model_card=False)
+    return str(folder / "model")
+
+
+@pytest.fixture(scope="session")
+def records() -> list[PairRecord]:
+    """Queries of three words; their documents hold these among words that mean nothing."""
+    drawn = random.Random(1)
+    found = []
+    for _ in range(400):
+        words = drawn.sample(WORDS[:40], 3)
+        noise = [drawn.choice(WORDS[40:]) for _ in range(9)]
+        document = words + noise
+        drawn.shuffle(document)
+        found.append(PairRecord(queries=(" ".join(words),), positives=(" ".join(document),)))
+    return found
+
+
+@pytest.fixture(scope="session")
+def scored_records() -> list[PairRecord]:
+    """Two texts, and how many words they share of those that mean something, from 0 to 3."""
+    drawn = random.Random(2)
+    found = []
+    for _ in range(300):
+        shared = drawn.randrange(4)
+        words, noise = drawn.sample(WORDS[:40], 6), drawn.sample(WORDS[40:], 8)
+        first = words[:3] + noise[:4]
+        # The less they share of what counts, the more of what does not.
+        second = words[:shared] + words[3 : 6 - shared] + noise[shared : shared + 4]
+        found.append(
+            PairRecord(
+                queries=(" ".join(first),), positives=(" ".join(second),), label=float(shared)
+            )
+        )
+    return found
