@@ -61,6 +61,7 @@ class Generation:
         self.delta = Segment(folder / DELTA, store=store) if has_delta else None
         self.deleted: NDArray[np.int64] = np.load(folder / DELETED, allow_pickle=False)
         """Chunks of the base that are no longer there, ascending."""
+        self.deleted.flags.writeable = False  # so stores may remember what they made of it
         self._lexical = LexicalIndex(folder / LEXICAL) if with_stores else None
         chosen = read_sections(folder).get(FUSION)
         self.fusion = Fusion() if chosen is None else Fusion.from_dict(chosen)
@@ -164,7 +165,9 @@ class Generation:
             raise FilterError(self._unknown_field(sorted(unknown)[0]))
         parts = [catalog.matching(tree) for catalog in catalogs]
         parts[0] = np.setdiff1d(parts[0], self.deleted, assume_unique=True)
-        return np.unique(np.concatenate(parts))
+        found = np.unique(np.concatenate(parts))
+        found.flags.writeable = False  # so stores may remember what they made of it
+        return found
 
     def _unknown_field(self, field: str) -> str:
         known = set(BUILT_IN).union(*(catalog.fields() for catalog in self._catalogs()))
