@@ -4,6 +4,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
+from functools import cached_property
 from typing import Any
 
 from encoder.templates import CLEANERS, PLACE, ROLES, check_template
@@ -123,7 +124,7 @@ class EncoderSpec:
         """What `task` may be, in order."""
         return sorted({name.partition("/")[0] for name in self.templates})
 
-    @property
+    @cached_property  # every search asks for it
     def fingerprint(self) -> str:
         """SHA-256 over all that changes a vector; equal fingerprints give equal vectors."""
         facts = _without_later_defaults(self._facts())

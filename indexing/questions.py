@@ -13,11 +13,11 @@ from indexing.sentences import split_clauses, split_sentences
 SYNTHETIC_QUESTIONS = 200
 KEPT_WORDS = 0.5
 """Share of a clause's words that a synthetic question keeps: people do not ask in quotations."""
-STRANGE_WORDS = 0.7
+STRANGE_WORDS = 0.45
 """Share of the other words in whose place a word of another text stands, as people use words of
-their own; the rest is left out. With both, as many questions without an answer are answered as
-stated, on the training and development splits of the judged sets (benchmarks/results/calibration.md
-shows it for the test splits)."""
+their own; the rest is left out. With both, about as many questions without an answer are answered
+as stated on the mean of the judged sets' training and development splits, and fewer or more on
+single ones: benchmarks/results/calibration.md shows it for the test splits."""
 _SHORTEST = 5
 """Words of a clause that a question is made from."""
 _LONGEST = 20
