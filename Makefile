@@ -1,6 +1,8 @@
 # make demo   environment, handbook index, search page on http://127.0.0.1:8501 (PORT= changes it)
 # make test   environment, then everything that CI runs: format, lint, types, tests, browser tests
+# make test-engines   the stores of indexing against real servers: Milvus (downloads 60 MB once)
 # make mteb   an environment of its own with the mteb package; its tasks against our own figures (ANGLER_DATA)
+# make first-hour  a new user's first hour in a real browser, on real files (ANGLER_DATA; minutes)
 # make reproduce   every published figure, by its command (ANGLER_DATA)
 # make kill-test  kill -9 at 240 random moments of the commands that write an index (minutes)
 # make parity other libraries' vectors beside ours, live, and recorded anew for make test
@@ -13,10 +15,11 @@ VENV := .venv
 BIN := $(VENV)/bin
 PEERS := .parity
 TIMED := .peers
+ENGINES := .engines
 DEMO := .demo/handbook
 FILES := pyproject.toml constraints.txt
 
-.PHONY: demo test check fix install clean kill-test parity peers mteb reproduce
+.PHONY: demo test first-hour check fix install clean kill-test parity peers mteb reproduce test-engines
 .DEFAULT_GOAL := demo
 
 demo: $(VENV)/.ready-app
@@ -33,6 +36,17 @@ test: $(VENV)/.ready-dev
 	$(BIN)/mypy
 	# One process for each core, and one thread in each.
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n logical --dist loadfile
+
+test-engines: $(VENV)/.ready-dev $(ENGINES)/milvus/.ready
+	$(BIN)/python -m pytest -m engines tests/indexing
+
+$(ENGINES)/milvus/.ready: scripts/make-milvus-server
+	@scripts/make-milvus-server $(PYTHON) $(ENGINES)/milvus
+	@touch $@
+
+first-hour: $(VENV)/.ready-dev
+	@scripts/need-browser
+	$(BIN)/python -m pytest tests/app/first_hour.py
 
 mteb:
 	@scripts/make-environment $(PYTHON) .venv-mteb openvino,faiss,mteb
@@ -53,6 +67,8 @@ parity: $(VENV)/.ready-dev $(PEERS)/.ready
 	$(BIN)/python -m benchmarks.parity compare tests/encoder/peers.json
 	$(PEERS)/bin/python -m benchmarks.parity_static record tests/encoder/model2vec.json
 	$(BIN)/python -m benchmarks.parity_static compare tests/encoder/model2vec.json
+	$(PEERS)/bin/python -m benchmarks.parity_losses record tests/finetune/loss_peers.json
+	$(BIN)/python -m pytest -q tests/finetune/test_loss_parity.py
 
 $(PEERS)/.ready: scripts/make-peers
 	@scripts/make-peers $(PYTHON) $(PEERS)
@@ -75,4 +91,4 @@ $(VENV)/.ready-dev: $(FILES)
 	@touch $@ $(VENV)/.ready-app
 
 clean:
-	rm -rf $(VENV) $(PEERS) $(TIMED) .demo .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) $(ENGINES) $(PEERS) $(TIMED) .demo .mypy_cache .pytest_cache .ruff_cache

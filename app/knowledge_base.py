@@ -1,47 +1,69 @@
-"""The index behind the page: which one, opened once, its encoder warmed, new states followed."""
+"""The indexes behind the pages: opened once, encoders shared and warmed, new states followed."""
 
 import logging
-import os
+from collections import OrderedDict
 from pathlib import Path
-from threading import Thread
+from threading import Lock, Thread
+from typing import TYPE_CHECKING
 
 import streamlit as st
 
+from app.library import Listing
 from encoder import MissingExtraError, ModelNotFoundError
 from indexing import CorruptIndexError, IndexMismatchError, IndexNotFoundError, open_index
+from indexing.errors import StoreError
 from indexing.fusion import BLIND_SHARE
 from indexing.generation import current_folder
 from indexing.manifest import NAME
+from indexing.terms import load_built
 
-VARIABLE = "ANGLER_INDEX"
-DEFAULT_FOLDER = "kb"
+if TYPE_CHECKING:
+    from encoder import Encoder, EncoderSpec
+
 ERRORS = (
     IndexNotFoundError,
     CorruptIndexError,
     IndexMismatchError,
     ModelNotFoundError,
     MissingExtraError,
+    StoreError,
 )
 """What opening and asking an index may raise; each says in one sentence what to do."""
 
 log = logging.getLogger(__name__)
 
 
+class SharedEncoders:
+    """Encoders that several knowledge bases were built with, each loaded once."""
+
+    def __init__(self, most: int = 3) -> None:
+        self._most = most
+        self._lock = Lock()
+        self._loaded: OrderedDict[tuple[str, int], Encoder] = OrderedDict()
+
+    def load(self, spec: "EncoderSpec") -> "Encoder":
+        """The encoder of a spec; the one asked for longest ago makes room for a new one."""
+        key = (spec.fingerprint, spec.dim)
+        with self._lock:
+            if key not in self._loaded:
+                self._loaded[key] = load_built(spec)
+            self._loaded.move_to_end(key)
+            while len(self._loaded) > self._most:
+                self._loaded.popitem(last=False)
+            return self._loaded[key]
+
+
 class KnowledgeBase:
     """An open index that follows what builds publish."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, name: str) -> None:
         self.folder = folder
+        self.name = name
         # Taken before the index is opened: a generation published meanwhile is then noticed.
         self.state = _state(folder)
-        self.index = open_index(folder)
+        self.index = open_index(folder, load=_shared().load)
         self._warming = Thread(target=self._warm, daemon=True)
         self._warming.start()
-
-    @property
-    def name(self) -> str:
-        """What to call it."""
-        return self.folder.resolve().name
 
     @property
     def is_warm(self) -> bool:
@@ -75,20 +97,24 @@ class KnowledgeBase:
             log.warning("The encoder cannot be loaded: %s", error)
 
 
-def index_folder() -> Path:
-    """The folder that the environment names."""
-    return Path(os.environ.get(VARIABLE) or DEFAULT_FOLDER).expanduser()
-
-
-@st.cache_resource(max_entries=4, show_spinner=False, validate=KnowledgeBase.is_current)
-def open_knowledge_base(folder: Path) -> KnowledgeBase:
-    """The knowledge base in a folder, one for all readers.
+def open_listing(listing: Listing) -> KnowledgeBase:
+    """The open index of a knowledge base, one for all readers.
 
     Raises:
-        IndexNotFoundError: If there is no index in the folder.
+        IndexNotFoundError: If nothing of it was published yet.
         CorruptIndexError: If one of its files is missing or changed.
     """
-    return KnowledgeBase(folder)
+    return _open(listing.index, listing.name)
+
+
+@st.cache_resource(max_entries=32, show_spinner=False, validate=KnowledgeBase.is_current)
+def _open(folder: Path, name: str) -> KnowledgeBase:
+    return KnowledgeBase(folder, name)
+
+
+@st.cache_resource(show_spinner=False)
+def _shared() -> SharedEncoders:
+    return SharedEncoders()
 
 
 def _state(folder: Path) -> str:

@@ -72,8 +72,8 @@ def timed(texts, **choices):
     spent.append(time.perf_counter() - started)
     return rows
 encoder.encode_documents = timed
-started = time.perf_counter()
 from indexing import build_index
+started = time.perf_counter()
 report = build_index(sys.argv[1:2], sys.argv[2], encoder=encoder)
 seconds = time.perf_counter() - started
 assert (report.updated, report.added, report.deleted) == (1, 0, 0), report

@@ -7,7 +7,7 @@ import time
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
-from ipaddress import IPv4Address, IPv6Address, ip_address
+from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
 from urllib.parse import SplitResult, quote, urljoin, urlsplit, urlunsplit
 from urllib.request import getproxies, proxy_bypass
 
@@ -86,10 +86,29 @@ def public_only(*, hosts: frozenset[str] = frozenset()) -> AddressRule:
     """A rule that allows public addresses, and any address of the named hosts."""
 
     def may_connect(host: str, address: IPv4Address | IPv6Address) -> bool:
-        mapped = getattr(address, "ipv4_mapped", None) or address
-        return host.lower() in hosts or (mapped.is_global and not mapped.is_multicast)
+        return host.lower() in hosts or all(
+            one.is_global and not one.is_multicast for one in _meant(address)
+        )
 
     return may_connect
+
+
+_NAT64 = IPv6Network("64:ff9b::/96")
+"""Addresses that a gateway turns into the IPv4 address in their last 32 bits (RFC 6052)."""
+
+
+def _meant(address: IPv4Address | IPv6Address) -> list[IPv4Address | IPv6Address]:
+    """An address, and every IPv4 address within it that a packet could end at."""
+    if isinstance(address, IPv4Address):
+        return [address]
+    if address.ipv4_mapped is not None:
+        return [address.ipv4_mapped]
+    found: list[IPv4Address | IPv6Address] = [address]
+    if address.sixtofour is not None:
+        found.append(address.sixtofour)
+    if address in _NAT64:
+        found.append(IPv4Address(int(address) & 0xFFFFFFFF))
+    return found
 
 
 def normal_url(url: str) -> str:

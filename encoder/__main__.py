@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, NoReturn
 
+from encoder.backends.choice import DTYPE_HELP
 from encoder.command import DONE, FAILED, Parser, ProgressBar, print_json, run
 from encoder.errors import UsageError
 from encoder.text_file import count_lines, read_lines
@@ -57,7 +58,7 @@ def _parser() -> argparse.ArgumentParser:
 def _add_loading(command: argparse.ArgumentParser) -> None:
     command.add_argument("--device", metavar="D", default="auto", help="auto, cpu, cuda, cuda:1, …")
     command.add_argument("--backend", metavar="B", default="auto", help="engine: auto, torch, …")
-    command.add_argument("--dtype", metavar="T", default="auto", help="float32, float16, bfloat16")
+    command.add_argument("--dtype", metavar="T", default="auto", help=DTYPE_HELP)
     command.add_argument("--dim", metavar="N", type=int, help="keep the first N values only")
     command.add_argument("--revision", metavar="R", help="branch, tag or commit on the hub")
     command.add_argument("--local-files-only", action="store_true", help="do not ask the hub")
@@ -163,7 +164,8 @@ def _checked_out(arguments: argparse.Namespace) -> Path:
         raise UsageError(f"There is no folder {out.parent} to write {out.name} to.")
     if out.is_dir():
         raise UsageError(f"{out} is a folder; give the name of a file to write.")
-    if arguments.file != "-" and out.exists() and out.samefile(arguments.file):
+    file = Path(arguments.file)
+    if arguments.file != "-" and file.exists() and out.exists() and out.samefile(file):
         raise UsageError(f"{out} is the file of the texts; give another name to --out.")
     return out
 

@@ -81,6 +81,10 @@ class Encoder:
         """What runs the model, and in which precision: `openvino bfloat16 on cpu`."""
         return self._backend.engine
 
+    def in_float32(self) -> Backend:
+        """The engine that runs the model in float32, loaded where `engine` says another one."""
+        return self._backend if self._precise is None else self._precise()
+
     @property
     def weighs_words(self) -> bool:
         """Whether the model also gives each word of a text a weight, as bge-m3 does."""
@@ -415,8 +419,8 @@ def load_encoder(
     Args:
         model: A folder, a hub id, or None for the embedded default (all-MiniLM-L6-v2); or a model
             behind an OpenAI-compatible service: `openai:MODEL` or `http://HOST:PORT/v1#MODEL`.
-        device: `auto` (a GPU where there is one), `cpu`, `cuda`, `cuda:1`, …; several, as in
-            `cuda:0,cuda:1` or `cpu,cpu`, run in a process each until the encoder is closed.
+        device: `auto` (a GPU where there is one), `cpu`, `cuda`, `cuda:1`, `mps`, …; several, as
+            in `cuda:0,cuda:1` or `cpu,cpu`, run in a process each until the encoder is closed.
         backend: The engine: `torch`, `openvino` (CPU), `remote` (the name is that of a model behind
             the service of OPENAI_BASE_URL), `static` (tables of vectors, and nothing else), or
             `auto`, the fastest one installed.
@@ -468,6 +472,11 @@ def load_described(
         ValueError: If an argument or the model folder is wrong.
     """
     if found.spec.endpoint:
+        if dtype != "auto":
+            raise ValueError(
+                f"{found.spec.name} runs behind a service, in the service's own precision; leave "
+                f"the dtype out, got {dtype!r}."
+            )
         from encoder.remote_encoder import load_remote
 
         return load_remote(found.spec, found.languages)

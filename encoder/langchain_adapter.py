@@ -57,7 +57,8 @@ class EncoderEmbeddings(Serializable, Embeddings):
         """
         loaded = encoder if isinstance(encoder, Encoder) else None
         if loaded is not None:
-            choices |= {"model": loaded.spec.name, "dim": _dim(loaded.spec)}
+            spec = loaded.spec
+            choices |= {"model": spec.name, "dim": _dim(spec), "dtype": spec.dtype}
         elif encoder is not None:
             choices["model"] = encoder
         super().__init__(**choices)

@@ -108,7 +108,7 @@ def describe_encoder(
     facts = FolderFacts.read(
         folder, row, base=base, tokenizer=_tokenizer_folder(folder, base), dim=dim
     )
-    weights = _digest_of_weights(base or folder)
+    weights = digest_of_weights(base or folder)
     if find_row(name) == find_row(DEFAULT_MODEL) and weights != DEFAULT_WEIGHTS:
         raise ValueError(
             f"The weights in {folder} are not those of {DEFAULT_MODEL}: their SHA-256 is "
@@ -236,7 +236,8 @@ def _embedded_folder() -> Path:
     return Path(package.origin).parent / "model"
 
 
-def _digest_of_weights(folder: Path) -> str:
+def digest_of_weights(folder: Path) -> str:
+    """SHA-256 of the weights in a folder, of one file or of all its parts."""
     files = sorted(folder.glob("model*.safetensors")) or sorted(folder.glob("pytorch_model*.bin"))
     if not files:
         raise ValueError(f"{folder} holds no weights (model.safetensors).")

@@ -16,6 +16,7 @@ from encoder.model_folder import find_model_folder
 from encoder.pairs import TEMPLATES, PairTemplate, PairTokenizer, PairTokens
 from encoder.registry import find_row
 from encoder.rerankers import CROSS_ENCODER, RerankerRow, find_reranker
+from encoder.running import at_a_time, is_out_of_memory, last_budget, workers_of
 from encoder.texts import check_texts
 from encoder.tokenizer import Tokenizer
 
@@ -97,6 +98,7 @@ class Reranker:
         Raises:
             TypeError: If an item is no pair of strings.
             ValueError: If a text holds lone surrogates.
+            MemoryError: If a single pair does not fit into the memory.
         """
         is_one = len(pairs) == 2 and isinstance(pairs[0], str)
         checked = _checked([pairs] if is_one else pairs)
@@ -170,14 +172,44 @@ class Reranker:
                     break
             tokens = self._tokenizer.encode([pairs[place] for place in window])
             cut += sum(pair.dropped > 0 for pair in tokens)
-            lengths = [len(pair.ids) for pair in tokens]
-            for batch in plan_batches(lengths, self._scorer.token_budget):
-                found = self._scorer.score([tokens[place] for place in batch])
+            for batch, found in self._batches(tokens):
                 scores[[window[place] for place in batch]] = found
             scored += len(window)
         if cut:
             log.info("%s: %d of %d pairs were cut to its maximum.", self.name, cut, scored)
         return scores
+
+    def _batches(
+        self, tokens: Sequence[PairTokens]
+    ) -> Iterator[tuple[list[int], NDArray[np.float32]]]:
+        """Places of pairs that ran together, and their scores."""
+        lengths = [len(pair.ids) for pair in tokens]
+        workers = workers_of(self._scorer)
+        batches = plan_batches(lengths, last_budget(self._scorer.token_budget, workers, lengths))
+
+        def score(batch: list[int]) -> NDArray[np.float32]:
+            return self._within_memory([tokens[place] for place in batch])
+
+        yield from at_a_time(workers, score, iter(batches))
+
+    def _within_memory(self, pairs: Sequence[PairTokens]) -> NDArray[np.float32]:
+        try:
+            return self._scorer.score(pairs)
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+            longest = max(len(pair.ids) for pair in pairs)
+        if len(pairs) == 1:
+            raise MemoryError(
+                f"{self.name} has no room for a pair of {longest} tokens in the free memory of "
+                f"{self.device}; free some, or load it with fewer max_tokens or on another device."
+            )
+        budget = max(1, min(self._scorer.token_budget, len(pairs) * longest) // 2)
+        self._scorer.token_budget = budget
+        log.warning("%s ran out of memory; from now on %d tokens at a time.", self.name, budget)
+        middle = len(pairs) // 2
+        halves = (pairs[:middle], pairs[middle:])
+        return np.concatenate([self._within_memory(half) for half in halves])
 
 
 def _windows(count: int, *, limited: bool) -> Iterator[range]:
@@ -210,10 +242,11 @@ def _checked(pairs: Sequence[Any]) -> list[Pair]:
     return [(query, document) for query, document in pairs]
 
 
-def load_reranker(
+def load_reranker(  # noqa: PLR0913 - the choices of load_encoder, and two of its own
     model: str,
     *,
     device: str = "auto",
+    backend: str = "auto",
     dtype: str = "auto",
     max_tokens: int | None = None,
     template: str | PairTemplate | None = None,
@@ -226,6 +259,8 @@ def load_reranker(
     Args:
         model: A folder or a hub id.
         device: `auto` (a GPU where there is one), `cpu`, `cuda`, `cuda:1`, …
+        backend: The engine: `torch`, `openvino` (cross-encoders on the CPU), or `auto`, the fastest
+            one installed.
         dtype: `float32` (which `auto` takes), `float16`, `bfloat16`.
         max_tokens: Most tokens of a pair; its document is cut to them, and a query only where it
             takes more than three quarters of them.
@@ -257,12 +292,13 @@ def load_reranker(
         asked,
         config.get("bos_token_id"),
     )
-    from encoder.backends.pair_scorer import PairScorer
+    from encoder.backends.choice import load_pair_scorer
 
-    scorer = PairScorer.load(
+    scorer = load_pair_scorer(
         folder,
         pad_id=tokenizer.pad_id,
         answers=tokenizer.answers,
+        backend=backend,
         device=device,
         dtype=dtype,
         trust_remote_code=trust_remote_code,

@@ -56,6 +56,17 @@ class TokenBackend(Protocol):
 
 
 @runtime_checkable
+class PaddedBackend(Protocol):
+    """An engine that can be told where the padding stands."""
+
+    is_unpadded: bool
+
+    def embed_between(self, ids: Sequence[Sequence[int]], before: int, after: int) -> Rows:
+        """As `Backend.embed`, each text alone between so many tokens that it must not read."""
+        ...
+
+
+@runtime_checkable
 class ParallelBackend(Protocol):
     """An engine that runs several batches at a time."""
 
@@ -113,7 +124,7 @@ class Runner:
         batches = self._batches(parts)
         again = Positions()
         try:
-            for batch, rows in _at_a_time(self._workers, self._embed, batches):
+            for batch, rows in at_a_time(self._workers, self._embed, batches):
                 bad = np.flatnonzero(~np.isfinite(rows).all(axis=1)).tolist()
                 if bad:
                     rows[bad] = self._embed_again([batch[i] for i in bad])
@@ -145,7 +156,7 @@ class Runner:
 
     @property
     def _workers(self) -> int:
-        return self.backend.workers if isinstance(self.backend, ParallelBackend) else 1
+        return workers_of(self.backend)
 
     def _batches(self, parts: Iterable[list[Item]]) -> Iterator[list[Item]]:
         waiting: list[Item] = []
@@ -158,15 +169,9 @@ class Runner:
             yield from ([waiting[i] for i in batch] for batch in planned[:held])
             waiting = [waiting[i] for batch in planned[held:] for i in batch]
         lengths = _lengths(waiting)
-        for batch in plan_batches(lengths, self._last_budget(sum(lengths))):
+        budget = last_budget(self.backend.token_budget, self._workers, lengths)
+        for batch in plan_batches(lengths, budget):
             yield [waiting[i] for i in batch]
-
-    def _last_budget(self, tokens: int) -> int:
-        """Most tokens of a batch among the last ones: small, so that the workers end together."""
-        if self._workers == 1:
-            return self.backend.token_budget
-        share = -(-tokens // (_LAST_ROUNDS * self._workers))
-        return min(self.backend.token_budget, max(share, _LEAST_WORTH_A_BATCH))
 
     def _embed(self, batch: list[Item]) -> Rows:
         return np.asarray(self._within_memory(_run(self.backend), batch))
@@ -270,15 +275,28 @@ def is_out_of_memory(error: BaseException) -> bool:
     return isinstance(error, MemoryError) or any(part in words for part in _OUT_OF_MEMORY)
 
 
-def _at_a_time(
-    workers: int, run: Callable[[list[Item]], Rows], batches: Iterator[list[Item]]
-) -> Iterator[tuple[list[Item], Rows]]:
+def workers_of(engine: object) -> int:
+    """How many batches an engine runs at a time."""
+    return engine.workers if isinstance(engine, ParallelBackend) else 1
+
+
+def last_budget(token_budget: int, workers: int, lengths: Sequence[int]) -> int:
+    """Most tokens of a batch among the last ones: small, so that the workers end together."""
+    if workers == 1:
+        return token_budget
+    share = -(-sum(lengths) // (_LAST_ROUNDS * workers))
+    return min(token_budget, max(share, _LEAST_WORTH_A_BATCH))
+
+
+def at_a_time(
+    workers: int, run: Callable[[T], Rows], batches: Iterator[T]
+) -> Iterator[tuple[T, Rows]]:
     """Each batch and what `run` makes of it, in order; `workers` of them run at a time."""
     first = list(islice(batches, 2))
     if workers == 1 or len(first) < 2:  # a single query is not handed to another thread
         yield from ((batch, run(batch)) for batch in chain(first, batches))
         return
-    waiting: deque[tuple[list[Item], Future[Rows]]] = deque()
+    waiting: deque[tuple[T, Future[Rows]]] = deque()
     with ThreadPoolExecutor(workers, thread_name_prefix="encode") as pool:
         try:
             for batch in chain(first, batches):

@@ -30,6 +30,8 @@ def check_list(texts: object) -> None:
     """Raise TypeError if these are no texts to go through one by one."""
     if isinstance(texts, str):
         raise TypeError("texts must be a list of strings, got one string; put it in a list.")
+    if isinstance(texts, bytes | bytearray):
+        raise TypeError("texts must be a list of strings, got bytes; decode them, into a list.")
     if not isinstance(texts, Iterable):
         raise TypeError(f"texts must be a list of strings, got {type(texts).__name__}.")
 

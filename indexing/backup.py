@@ -20,6 +20,9 @@ from indexing.publishing import (
     next_number,
     publish,
 )
+from indexing.rewriting import terms_of
+from indexing.shared import SharedWriter, renamed
+from indexing.stores.factory import is_shared
 
 Progress = Callable[[int, int, str], None]
 """Called with (bytes done, bytes in all, the current file)."""
@@ -117,6 +120,7 @@ def restore_index(
                 manifest = _extract(archive, backup, folder, progress)
                 next_id = max(manifest.next_id, next_chunk_id(index))
                 manifest = replace(manifest, generation=number, next_id=next_id)
+                manifest = _with_rows(manifest, index, folder, number)
                 manifest.write(folder)
                 publish(index, folder, keep=keep)
     except (zipfile.BadZipFile, zlib.error, RuntimeError, EOFError, ValueError) as error:
@@ -126,6 +130,18 @@ def restore_index(
             raise BackupError(backup, f"cannot be read ({error})") from error
         raise
     return manifest
+
+
+def _with_rows(manifest: Manifest, index: Path, folder: Path, number: int) -> Manifest:
+    """Bring the rows to a shared store, as a knowledge base of their own.
+
+    Not among those that this index has there: a backup's ids may stand for other chunks.
+    """
+    if not is_shared(manifest.store):
+        return manifest
+    terms = replace(terms_of(manifest), store_options=renamed(manifest.store_options))
+    writer = SharedWriter(index, terms, number, repairs=False)
+    return replace(manifest, store_options=writer.upload(folder))
 
 
 def _extract(

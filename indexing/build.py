@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from encoder.backends.choice import DTYPE_HELP, DTYPES
 from encoder.command import Parser, ProgressBar, print_json, run
 from indexing.errors import BuildFailedError, UsageError
 
@@ -25,18 +26,29 @@ def _parser() -> Parser:
     option(
         "--encoder", metavar="M", help="folder or hub id (default: the embedded all-MiniLM-L6-v2)"
     )
-    option("--store", choices=("faiss", "exact", "torch"), help="default: faiss")
+    option("--store", choices=("faiss", "exact", "torch", "milvus"), help="default: faiss")
     option(
         "--index-type",
         metavar="T",
         help="auto, flat, fp16, sq8, ivf_flat, ivf_sq8, ivf_pq, hnsw, lsh, scann, rabitq, or a"
-        " FAISS factory string (default: auto)",
+        " FAISS factory string (default: auto); of milvus, see its page",
     )
     option(
         "--recall",
         metavar="R",
         type=float,
         help="share of the nearest that an approximate index type must find (default: 0.95)",
+    )
+    option(
+        "--uri",
+        metavar="U",
+        help="with --store milvus: a server's address, or a path that ends in .db for Milvus Lite "
+        "(default: one in the index's folder)",
+    )
+    option(
+        "--consistency",
+        choices=("session", "strong", "bounded", "eventually"),
+        help="with --store milvus: how fresh the view of a search must be (default: session)",
     )
     option(
         "--update",
@@ -47,7 +59,15 @@ def _parser() -> Parser:
     option("--chunk-tokens", metavar="N", type=int, help="most tokens of a chunk")
     option("--overlap-tokens", metavar="N", type=int, help="tokens that chunks share")
     option("--depth", metavar="N", type=int, help="links followed from a web address (default: 0)")
+    option(
+        "--public-only",
+        action="store_true",
+        default=None,
+        help="read web pages from public addresses only",
+    )
+    option("--private-hosts", metavar="H,H", help="hosts that are read all the same")
     option("--device", choices=("auto", "cpu", "cuda"), help="default: auto")
+    option("--dtype", choices=DTYPES, metavar="T", help=DTYPE_HELP)
     option("--config", metavar="F.toml", help="options from a file; those given here come first")
     option("--strict", action="store_true", default=None, help="publish nothing if a file fails")
     option("--allow-mass-delete", action="store_true", default=None, help="delete even over half")

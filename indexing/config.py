@@ -6,7 +6,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args, get_type_hints
 
+from encoder.backends.choice import DTYPES
 from indexing.errors import UsageError
+from indexing.stores.milvus_options import is_lite
 
 if TYPE_CHECKING:
     from indexing.terms import Terms
@@ -24,11 +26,17 @@ class BuildConfig:
     encoder: str | None = None
     """Folder or hub id of the encoder."""
     store: str | None = None
-    """`faiss`, `exact`, or `torch`, which is exact and searches on a GPU where there is one."""
+    """`faiss`, `exact`, `torch`, which is exact and searches on a GPU where there is one, or
+    `milvus`."""
     index_type: str | None = None
     """`auto`, `flat`, `ivf_sq8`, ... (see `stores.index_types`), or a FAISS factory string."""
     recall: float | None = None
     """Share of the ten nearest that an approximate type must find, measured at each build."""
+    uri: str | None = None
+    """Where a Milvus store lies: a server's address, or a path that ends in `.db` for Milvus Lite;
+    by default Milvus Lite in the index's own folder."""
+    consistency: str | None = None
+    """How fresh Milvus's view must be: `session`, `strong`, `bounded` or `eventually`."""
     update: str = "sync"
     """What happens to documents that the sources no longer offer: `sync` deletes them from the
     sources given, `full` from the whole index, `incremental` and `scoped_full` keep them."""
@@ -38,8 +46,15 @@ class BuildConfig:
     """Most tokens that a chunk repeats of the one before."""
     depth: int = 0
     """Links followed from a web address within its site; 0 reads that page alone."""
+    public_only: bool = False
+    """Ask only hosts with a public address for web pages, for addresses that strangers gave."""
+    private_hosts: str = ""
+    """Hosts that may be asked all the same, with commas between."""
     device: str = "auto"
     """`auto`, `cpu` or `cuda`."""
+    dtype: str | None = None
+    """The encoder's precision: `auto`, `float32`, `bfloat16`, `float16`, `int8` or `int4`.
+    Floats of any width fit one index; an index of int8 or int4 takes no other."""
     strict: bool = False
     """Publish nothing if any document cannot be read."""
     allow_mass_delete: bool = False
@@ -50,6 +65,8 @@ class BuildConfig:
     def __post_init__(self) -> None:
         if self.update not in UPDATES:
             raise UsageError(f"Unknown update {self.update!r}. Known: {', '.join(UPDATES)}.")
+        if self.dtype not in {None, *DTYPES}:
+            raise UsageError(f"Unknown dtype {self.dtype!r}. Known: {', '.join(DTYPES)}.")
         if self.recall is not None and not 0 < self.recall < 1:
             raise UsageError(f"--recall must lie between 0 and 1, got {self.recall}.")
 
@@ -90,10 +107,15 @@ def write_config(index: Path, config: BuildConfig, terms: "Terms") -> None:
         "recall": terms.recall,
         "chunk_tokens": terms.splitter.chunk_tokens,
         "overlap_tokens": terms.splitter.overlap_tokens,
+        "dtype": config.dtype or terms.encoder.dtype,
     }
+    effective |= {key: terms.store_options.get(key) for key in ("uri", "consistency")}
+    if effective["uri"] is not None and is_lite(effective["uri"]):
+        effective["uri"] = str(index.absolute() / effective["uri"])
     lines = [
         # JSON's strings, numbers and booleans are also TOML's.
         f"{key.replace('_', '-')} = {json.dumps(value, ensure_ascii=False)}\n"
         for key, value in effective.items()
+        if value is not None
     ]
     (index / CONFIG_NAME).write_text("".join(lines), "utf-8")

@@ -45,8 +45,29 @@ class IndexMismatchError(ValueError):
         self.differences = differences
 
 
+class PrecisionMismatchError(IndexMismatchError):
+    """The encoder is that of the index, in another precision."""
+
+    def __init__(self, folder: Path, name: str, built: str, given: str, dtype: str) -> None:
+        ValueError.__init__(
+            self,
+            f"The index in {folder} was built with {name} in {built}, and this is {name} in "
+            f"{given}, whose vectors differ. Leave the dtype out or set it to {dtype}, or change "
+            f"the index: python -m indexing.reembed --index {folder} --encoder {name} --dtype ...",
+        )
+        self.differences = [f"{given} instead of {built}"]
+
+
 class IndexLockedError(OSError):
     """Another process is writing the index."""
+
+
+class StoreError(OSError):
+    """A store that other programs share cannot be used, or refuses what is asked of it."""
+
+
+class RowsMissingError(StoreError):
+    """A shared store holds nothing of an index, not even the place for its rows."""
 
 
 class BuildFailedError(RuntimeError):

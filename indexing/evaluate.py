@@ -4,14 +4,16 @@ from argparse import Namespace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from encoder.backends.choice import DTYPE_HELP, DTYPES
 from encoder.command import Parser, ProgressBar, print_json, run
 from indexing.errors import UsageError
 
 if TYPE_CHECKING:
+    from encoder import Encoder
     from indexing.evaluation import Evaluation
     from indexing.reranking import Reranking
 
-_VARIED = ("encoder", "mode", "rerank", "store", "index_type", "task", "index", "run")
+_VARIED = ("encoder", "dtype", "mode", "rerank", "store", "index_type", "task", "index", "run")
 """What the two sides of a comparison may differ in."""
 
 
@@ -28,7 +30,12 @@ def _parser() -> Parser:
     option("--task", metavar="T", help="of the encoder, for its instructions: sts, code, ...")
     option("--mode", choices=("dense", "lexical", "hybrid"), help="default: dense, golden: hybrid")
     option("--rerank", metavar="M", help="folder or hub id of a reranker for the first hits")
-    option("--store", choices=("exact", "faiss", "torch"), default="exact", help="for --dataset")
+    option(
+        "--store",
+        choices=("exact", "faiss", "torch", "milvus"),
+        default="exact",
+        help="for --dataset; milvus is the server of ANGLER_MILVUS_URI, or else Milvus Lite",
+    )
     option(
         "--index-type",
         metavar="T",
@@ -49,6 +56,7 @@ def _parser() -> Parser:
     option("--run-out", metavar="FILE", help="write the results as a TREC run file")
     option("--csv", metavar="FILE", help="write the metrics of each query")
     option("--device", choices=("auto", "cpu", "cuda"), default="auto", help="default: auto")
+    option("--dtype", choices=DTYPES, metavar="T", default="auto", help=DTYPE_HELP)
     option("--json", action="store_true", help="print one JSON object")
     return parser
 
@@ -79,14 +87,13 @@ def _evaluate(arguments: Namespace) -> None:
 
 def _pairs(arguments: Namespace) -> None:
     from data.pair_files import load_labelled_pairs
-    from encoder import load_encoder
     from indexing.evaluation import evaluate_pair_file
 
     if arguments.dataset or arguments.golden or arguments.compare or arguments.run:
         raise UsageError("--pairs is a measurement of its own; leave out the other files.")
     path = Path(arguments.pairs)
     pairs = load_labelled_pairs(path)
-    encoder = load_encoder(arguments.encoder, device=arguments.device)
+    encoder = _encoder(arguments)
     result = evaluate_pair_file(
         pairs, encoder, name=path.name, task=arguments.task, progress=ProgressBar("texts")
     )
@@ -131,6 +138,8 @@ def _varied(arguments: Namespace, system: str) -> Namespace:
             known = ", ".join(map(_option, _VARIED))
             raise UsageError(f"--compare takes NAME=VALUE with a name of {known}; got {setting!r}.")
         setattr(varied, key, value.strip())
+    if varied.dtype not in DTYPES:
+        raise UsageError(f"Unknown dtype {varied.dtype!r}. Known: {', '.join(DTYPES)}.")
     if varied.mode not in {None, "dense", "lexical", "hybrid"}:
         raise UsageError(f"Unknown mode {varied.mode!r}. Known: dense, lexical, hybrid.")
     return varied
@@ -146,13 +155,12 @@ def _of(arguments: Namespace) -> "Evaluation":
 
 def _of_dataset(arguments: Namespace) -> "Evaluation":
     from data import load_beir
-    from encoder import load_encoder
     from indexing.evaluation import score_rankings
     from indexing.judged import DatasetRankings
 
     rankings = DatasetRankings(
         load_beir(Path(arguments.dataset), arguments.split),
-        load_encoder(arguments.encoder, device=arguments.device),
+        _encoder(arguments),
         store=arguments.store,
         index_type=arguments.index_type,
         task=arguments.task,
@@ -164,6 +172,12 @@ def _of_dataset(arguments: Namespace) -> "Evaluation":
         reranking=_reranking(arguments),
         ignore_identical_ids=arguments.ignore_identical_ids,
     )
+
+
+def _encoder(arguments: Namespace) -> "Encoder":
+    from encoder import load_encoder
+
+    return load_encoder(arguments.encoder, device=arguments.device, dtype=arguments.dtype)
 
 
 def _of_run(arguments: Namespace) -> "Evaluation":
@@ -178,15 +192,16 @@ def _of_run(arguments: Namespace) -> "Evaluation":
 
 def _of_golden(arguments: Namespace) -> "Evaluation":
     from data import load_golden
-    from encoder import load_encoder
     from indexing.evaluation import evaluate_golden
     from indexing.retriever import open_index
 
     questions = load_golden(Path(arguments.golden))
-    encoder = (
-        load_encoder(arguments.encoder, device=arguments.device) if arguments.encoder else None
+    index = open_index(
+        arguments.index,
+        encoder=_encoder(arguments) if arguments.encoder else None,
+        device=arguments.device,
+        dtype=arguments.dtype,
     )
-    index = open_index(arguments.index, encoder=encoder, device=arguments.device)
     return evaluate_golden(
         index,
         questions,

@@ -23,8 +23,13 @@ from indexing.generation import (
 )
 from indexing.lexical import LexicalIndex
 from indexing.manifest import NAME, Manifest
+from indexing.rewriting import terms_of
 from indexing.segment import Segment
+from indexing.shared import held_ids
+from indexing.shared_reader import open_shared
+from indexing.stores import SearchResult
 from indexing.stores.base import NO_ID
+from indexing.stores.factory import is_shared
 from indexing.stores.index_types import FLAT
 from indexing.verification import damaged_files
 
@@ -40,6 +45,9 @@ _FOUND_SHARE = 0.9
 _IMBALANCE = 4.0
 """A search reads so many times the rows that it would read in cells of equal size."""
 _NAMED = 5
+
+
+Search = Callable[[NDArray[np.float32], int], SearchResult]
 
 
 class Level(StrEnum):
@@ -244,6 +252,9 @@ def _words(live: Generation) -> Iterator[Finding]:
 def _store(live: Generation) -> Iterator[Finding]:
     """The store finds what it is asked for: each embedding is nearest to itself."""
     kind = live.manifest.store
+    if is_shared(kind):
+        yield from _shared_store(live)
+        return
     for name, _ in _segments(live):
         segment = Segment(live.folder / name, store=kind)
         if len(segment.store) != len(segment):
@@ -253,7 +264,7 @@ def _store(live: Generation) -> Iterator[Finding]:
             continue
         step = max(1, len(segment) // _ASKED)
         asked = segment.ids[::step][:_ASKED].tolist()
-        found = _own_scores(segment, asked)
+        found = _own_scores(segment.store.search, segment.embeddings(asked), asked)
         least = len(asked) if segment.store.capabilities.exact else _FOUND_SHARE * len(asked)
         if asked and found < least:
             yield _problem("store", f"{name}: of {len(asked)} embeddings it finds {found}.")
@@ -269,12 +280,36 @@ def _type_of(segment: Segment) -> str:
     return f"{facts.index_type} ({facts.factory}), recall {facts.recall:.3f} when it was made"
 
 
-def _own_scores(segment: Segment, asked: list[int]) -> int:
+def _shared_store(live: Generation) -> Iterator[Finding]:
+    """Catalogue and shared rows agree, and a sample of the rows is found by itself."""
+    index = live.folder.parent
+    store = open_shared(live.manifest, index)
+    held, there = live.chunk_ids(), store.ids()
+    missing = np.setdiff1d(held, there)
+    strays = np.setdiff1d(there, held_ids(index, terms_of(live.manifest)))
+    if len(missing):
+        yield _problem("store", f"{len(missing)} chunks of the catalogue have no row.")
+    if len(strays):
+        yield _problem("store", f"{len(strays)} rows belong to no generation that is kept.")
+    asked = np.intersect1d(held, there)[:: max(1, len(held) // _ASKED)][:_ASKED].tolist()
+    rows = live.embeddings(asked)
+    wrong = int(np.sum(np.abs(store.fetch(asked) - rows).max(axis=1, initial=0) > _NORM_TOLERANCE))
+    if wrong:
+        yield _problem("store", f"Of {len(asked)} rows, {wrong} have another embedding.")
+    found = _own_scores(store.search, rows, asked)
+    least = len(asked) if store.capabilities.exact else _FOUND_SHARE * len(asked)
+    if found < least:
+        yield _problem("store", f"Of {len(asked)} embeddings it finds {found}.")
+    elif not len(missing) and not len(strays) and not wrong:
+        what = f"{live.manifest.store}, {live.manifest.index_type}, {store.place.shown}"
+        yield _good("store", f"{len(there)} rows; {what}")
+
+
+def _own_scores(search: Search, rows: NDArray[np.float32], asked: list[int]) -> int:
     """How many embeddings find themselves, or another as near."""
     if not asked:
         return 0
-    rows = segment.embeddings(asked)
-    scores, ids = segment.store.search(rows, 1)
+    scores, ids = search(rows, 1)
     own = np.einsum("ij,ij->i", rows, rows)
     near = (ids[:, 0] == np.array(asked)) | (np.abs(scores[:, 0] - own) < 1e-3)
     return int(np.sum(near & (ids[:, 0] != NO_ID)))

@@ -6,10 +6,20 @@ from indexing.config import CONFIG_NAME
 from indexing.errors import UsageError
 from indexing.generation import CURRENT_NEXT, has_index
 from indexing.publishing import LOCK_NAME
+from indexing.stores.milvus_options import LITE_NAME
 from indexing.verification import VERIFIED_NAME
 from indexing.work import WORK_FOLDER, WORK_NAME
 
-_OURS = (LOCK_NAME, CONFIG_NAME, CURRENT_NEXT, VERIFIED_NAME, WORK_NAME, WORK_FOLDER, "gen-")
+_OURS = (
+    LITE_NAME,
+    LOCK_NAME,
+    CONFIG_NAME,
+    CURRENT_NEXT,
+    VERIFIED_NAME,
+    WORK_NAME,
+    WORK_FOLDER,
+    "gen-",
+)
 """How the names begin of what a first build that did not end may have left."""
 
 

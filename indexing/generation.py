@@ -21,9 +21,11 @@ from indexing.fusion import Fusion
 from indexing.lexical import LexicalIndex
 from indexing.manifest import Manifest
 from indexing.segment import Segment
+from indexing.shared_reader import SharedReader
 from indexing.sparse import Weights
 from indexing.stores import SearchResult
 from indexing.stores.exact import ExactStore
+from indexing.stores.factory import is_shared
 from indexing.verification import verify_files
 
 BASE, DELTA, LEXICAL, DELETED = "base", "delta", "lexical", "deleted.npy"
@@ -55,13 +57,15 @@ class Generation:
         self.manifest = Manifest.read(folder)
         if verify:
             verify_files(folder, self.manifest)
-        store = self.manifest.store if with_stores else None
+        shared = is_shared(self.manifest.store)
+        store = self.manifest.store if with_stores and not shared else None
         self.base = Segment(folder / BASE, store=store)
         has_delta = (folder / DELTA).is_dir()
         self.delta = Segment(folder / DELTA, store=store) if has_delta else None
         self.deleted: NDArray[np.int64] = np.load(folder / DELETED, allow_pickle=False)
         """Chunks of the base that are no longer there, ascending."""
         self.deleted.flags.writeable = False  # so stores may remember what they made of it
+        self._shared = SharedReader(self) if with_stores and shared else None
         self._lexical = LexicalIndex(folder / LEXICAL) if with_stores else None
         chosen = read_sections(folder).get(FUSION)
         self.fusion = Fusion() if chosen is None else Fusion.from_dict(chosen)
@@ -85,11 +89,25 @@ class Generation:
         return self.base.sparse is not None
 
     def search(
-        self, queries: NDArray[np.float32], k: int, *, allowed: NDArray[np.int64] | None = None
+        self,
+        queries: NDArray[np.float32],
+        k: int,
+        *,
+        allowed: NDArray[np.int64] | None = None,
+        tree: Filter | None = None,
     ) -> SearchResult:
-        """The `k` nearest chunks of each query, shape (m, k); of the allowed ones, if given."""
+        """The `k` nearest chunks of each query, shape (m, k).
+
+        Args:
+            queries: Shape (m, dim).
+            k: How many.
+            allowed: Only these chunks, if given.
+            tree: The filter that allowed them, for a store that can ask it itself.
+        """
         if allowed is not None and len(allowed) <= EXACT_ALLOWED:
             return self.exact_search(queries, k, allowed)
+        if self._shared is not None:
+            return self._shared.search(queries, k, allowed, tree)
         if allowed is None:
             parts = [self.base.store.search(queries, k, excluded=self.deleted)]
         else:
@@ -169,9 +187,18 @@ class Generation:
         found.flags.writeable = False  # so stores may remember what they made of it
         return found
 
+    @cached_property
+    def known_fields(self) -> set[str]:
+        """The fields that a filter may ask for."""
+        return set(BUILT_IN).union(*(catalog.fields() for catalog in self._catalogs()))
+
+    @property
+    def shared(self) -> SharedReader | None:
+        """The rows of a store that other programs share, if the index has such a store."""
+        return self._shared
+
     def _unknown_field(self, field: str) -> str:
-        known = set(BUILT_IN).union(*(catalog.fields() for catalog in self._catalogs()))
-        more = sorted(known - set(BUILT_IN))
+        more = sorted(self.known_fields - set(BUILT_IN))
         shown = ", ".join([*BUILT_IN, *more[:_MOST_FIELDS]])
         others = f" and {len(more) - _MOST_FIELDS} more" if len(more) > _MOST_FIELDS else ""
         return (

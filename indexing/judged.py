@@ -16,8 +16,9 @@ from indexing.hits import Mode
 from indexing.lexical import LexicalIndex, LexicalWriter
 from indexing.reranking import Reranking
 from indexing.sparse import SparseRows, SparseWriter
-from indexing.stores import make_store
+from indexing.stores import SearchResult, make_store
 from indexing.stores.base import NO_ID
+from indexing.stores.factory import is_shared, scratch_milvus
 
 if TYPE_CHECKING:
     from encoder import Encoder
@@ -124,15 +125,22 @@ class DatasetRankings:
             rows = self.encoder.encode_documents(
                 self.texts, task=self._task, progress=self._progress
             )
-        index = make_store(self._store, self.encoder.dim, index_type=self._index_type)
-        index.add(np.arange(len(rows)), rows)
-        found = index.search(
-            self.encoder.encode_queries(self._queries, task=self._task), self._depth
-        )
+        found = self._nearest(rows, self.encoder.encode_queries(self._queries, task=self._task))
         return [
             {id_: score for id_, score in zip(ids, scores, strict=True) if id_ != NO_ID}
             for ids, scores in zip(found.ids.tolist(), found.scores.tolist(), strict=True)
         ]
+
+    def _nearest(self, rows: NDArray[np.float32], queries: NDArray[np.float32]) -> SearchResult:
+        dim, ids = self.encoder.dim, np.arange(len(rows))
+        if is_shared(self._store):
+            with scratch_milvus(dim, index_type=self._index_type) as shared:
+                shared.add(ids, rows)
+                shared.finish(len(rows))
+                return shared.search(queries, self._depth)
+        index = make_store(self._store, dim, index_type=self._index_type)
+        index.add(ids, rows)
+        return index.search(queries, self._depth)
 
     @cached_property
     def _sparse(self) -> Sequence[Ranking | None]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from indexing.filters import Filter
 from indexing.fusion import FUSED_DEPTH, trust_in
 from indexing.generation import Generation
 from indexing.hits import Mode, Scores
@@ -30,6 +31,8 @@ class Query:
     load: Callable[[], "Encoder"]
     """The index's encoder, asked for by the legs that need it."""
     allowed: Allowed = None
+    tree: Filter | None = None
+    """The filter itself."""
     _legs: dict[tuple[Mode, int], dict[int, float]] = field(
         default_factory=dict, init=False, repr=False
     )
@@ -63,7 +66,9 @@ class Query:
     def dense(self, k: int) -> dict[int, float]:
         """Cosine by chunk, best first."""
         if (Mode.DENSE, k) not in self._legs:
-            scores, ids = self.generation.search(self.vector, k, allowed=self.allowed)
+            scores, ids = self.generation.search(
+                self.vector, k, allowed=self.allowed, tree=self.tree
+            )
             self.note_dense(k, scores[0], ids[0])
         return self._legs[Mode.DENSE, k]
 

@@ -48,6 +48,8 @@ class Manifest:
     """Share of the nearest that an approximate store was to find."""
     made: Mapping[str, object] = field(default_factory=dict)
     """Of an approximate store: what it is, how thoroughly it searches, the recall measured."""
+    store_options: Mapping[str, str] = field(default_factory=dict)
+    """Where the rows lie, for a store outside the index's folder."""
 
     def write(self, folder: Path) -> None:
         """Write the manifest with a digest of its own, so that a changed byte in it is noticed."""
@@ -58,6 +60,8 @@ class Manifest:
             del body["made"]
         if self.recall == DEFAULT_RECALL:
             del body["recall"]
+        if not self.store_options:  # as versions wrote it that knew no such store, and can read it
+            del body["store_options"]
         text = json.dumps(body | {"sha256": _digest(body)}, ensure_ascii=False, indent=1)
         (folder / NAME).write_text(text, "utf-8")
 

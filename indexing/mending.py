@@ -108,7 +108,7 @@ def _rewritten(index: Path, work: WorkFile, encoder: "Callable[[], Encoder]") ->
             return False
         number = next_number(index)
         with new_generation(index, number) as unfinished:
-            rewrite(live, unfinished, number, _mended_embeddings(live, work, encoder))
+            rewrite(live, unfinished, number, _mended_embeddings(live, work, encoder), repairs=True)
             publish(index, unfinished, keep=work.setting("keep", KEPT_GENERATIONS))
     except (CorruptIndexError, sqlite3.DatabaseError) as error:
         if isinstance(error, sqlite3.OperationalError):  # the disk of the new one, not the old one

@@ -7,6 +7,7 @@ Rajaraman and Ullman, "Mining of Massive Datasets", section 3.4.
 import zlib
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
+from functools import lru_cache
 from itertools import combinations
 from typing import NamedTuple
 
@@ -62,6 +63,17 @@ def find_near_duplicates(
         if (similarity := _jaccard(shingles[one], shingles[other])) >= threshold
     ]
     return sorted(alike, key=lambda pair: (-pair.similarity, pair.first, pair.second))
+
+
+def similarity(one: str, other: str) -> float:
+    """Share of equal word sequences of two texts, 0..1 (Jaccard); 0 where one has no word."""
+    first, second = _kept_shingles(one), _kept_shingles(other)
+    return _jaccard(first, second) if len(first) and len(second) else 0.0
+
+
+@lru_cache(maxsize=4096)
+def _kept_shingles(text: str) -> Hashes:
+    return _shingles(text)
 
 
 def _shingles(text: str) -> Hashes:

@@ -3,6 +3,7 @@
 POINTS = (
     "portion encoded",
     "segment closed",
+    "rows uploaded",
     "folding",
     "folded",
     "manifest written",

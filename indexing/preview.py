@@ -49,12 +49,15 @@ class Preview:
         }
 
 
-def preview_split(file: str | Path, config: BuildConfig | None = None) -> Preview:
+def preview_split(
+    file: str | Path, config: BuildConfig | None = None, *, name: str | None = None
+) -> Preview:
     """Split a file as a build with this configuration would.
 
     Args:
         file: A document.
         config: `encoder`, `chunk_tokens` and `overlap_tokens` count; the rest has no say here.
+        name: What people call the file, where that is not its name on disk.
 
     Raises:
         UsageError: If there is no such file, or the configuration does not fit the encoder.
@@ -67,7 +70,7 @@ def preview_split(file: str | Path, config: BuildConfig | None = None) -> Previe
     description = describe_encoder(config.encoder)
     terms = agree(path, None, config, description.spec)
     tokens = _Tokens(description.spec, Tokenizer.load(description.folder))
-    document = load_document(path, id=path.name)
+    document = load_document(path, id=name or path.name, name=name)
     return Preview(
         document=document,
         encoder=terms.encoder.name,

@@ -10,9 +10,10 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from indexing import points
-from indexing.errors import BuildFailedError, IndexLockedError, UsageError
+from indexing.errors import BuildFailedError, IndexLockedError, StoreError, UsageError
 from indexing.generation import CURRENT, CURRENT_NEXT, current_folder, finished_generations
 from indexing.manifest import NAME, Manifest
+from indexing.shared import forget_rows
 from indexing.verification import verify_files
 
 log = logging.getLogger(__name__)
@@ -68,11 +69,13 @@ def new_generation(index: Path, number: int) -> Iterator[Path]:
 
 
 def clear_leftovers(index: Path) -> list[str]:
-    """Remove what a killed writer left behind; returns the names."""
+    """Remove what a killed writer left behind; returns the names of what could not be removed."""
     found = [path for end in (_UNFINISHED, _REMOVED) for path in index.glob(f"gen-*{end}")]
     for path in found:
-        shutil.rmtree(path)
-    return [path.name for path in found]
+        _remove(index, path)
+        if path.name.endswith(_UNFINISHED) and path.exists():
+            raise OSError(f"{path} cannot be removed; delete it by hand.")
+    return [path.name for path in found if path.exists()]
 
 
 def publish(index: Path, unfinished: Path, *, keep: int = KEPT_GENERATIONS) -> Path:
@@ -157,9 +160,20 @@ def prune(index: Path, keep: int, before: Path | None = None) -> list[Path]:
         # Set aside first: a half-removed folder must not pass for a generation.
         aside = folder.rename(folder.with_name(folder.name + _REMOVED))
         points.passing("old generation set aside")
-        shutil.rmtree(aside, ignore_errors=True)
+        _remove(index, aside)
         points.passing("old generation removed")
     return doomed
+
+
+def _remove(index: Path, folder: Path) -> None:
+    """Remove a folder; of a generation, the rows first that a shared store has of it alone."""
+    if folder.name.endswith(_REMOVED):
+        try:
+            forget_rows(index, folder)
+        except StoreError as error:
+            log.warning("%s stays until its rows can be deleted: %s", folder, error)
+            return
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 def link_or_copy(source: Path, target: Path) -> None:

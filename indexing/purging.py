@@ -10,7 +10,7 @@ from indexing.duplicates import read_duplicates
 from indexing.errors import BuildFailedError
 from indexing.generation import Generation, finished_generations, open_current
 from indexing.manifest import Manifest
-from indexing.publishing import new_generation, next_number, publish
+from indexing.publishing import clear_leftovers, new_generation, next_number, publish
 from indexing.rewriting import rewrite
 from indexing.segment import CATALOG
 from indexing.work import WorkFile
@@ -51,11 +51,12 @@ def purge_index(index: Path, work: WorkFile) -> PurgeReport:
         work.drop_work()
         cached = EmbeddingCache().purge(digests=sorted(gone)) if gone else 0
         final = publish(index, folder, keep=1)
+    clear_leftovers(index)
     left = [path.name for path in index.glob("gen-*") if path != final]
     if left:
         raise BuildFailedError(
-            f"{index / left[0]} cannot be removed, so what was purged may still be in it. Remove "
-            "that folder."
+            f"{index / left[0]} cannot be removed, so what was purged may still be in it, or in "
+            "the store. Purge again when the store answers, or remove that folder."
         )
     return PurgeReport(
         index=str(index),

@@ -1,7 +1,9 @@
 """`python -m indexing.reembed`: another encoder for an index, without its sources."""
 
+from argparse import Namespace
 from pathlib import Path
 
+from encoder.backends.choice import DTYPE_HELP, DTYPES
 from encoder.command import Parser, ProgressBar, print_json, run
 from indexing.errors import BuildFailedError
 
@@ -16,6 +18,7 @@ def _parser() -> Parser:
     option("--index", metavar="DIR", required=True, help="the index's folder")
     option("--encoder", metavar="NEW", required=True, help="folder or hub id")
     option("--device", choices=("auto", "cpu", "cuda"), default="auto", help="default: auto")
+    option("--dtype", choices=DTYPES, metavar="T", default="auto", help=DTYPE_HELP)
     option("--json", action="store_true", help="print one JSON object")
     return parser
 
@@ -24,22 +27,20 @@ def main() -> None:
     """Parse, encode, report."""
     arguments = _parser().parse_args()
     run(
-        lambda: _reembed(
-            arguments.index, arguments.encoder, arguments.device, as_json=arguments.json
-        ),
+        lambda: _reembed(arguments),
         failures=(BuildFailedError,),
     )
 
 
-def _reembed(index: str, name: str, device: str, *, as_json: bool) -> None:
+def _reembed(arguments: Namespace) -> None:
     from encoder import load_encoder
     from indexing.generation import current_folder
     from indexing.reencoding import reembed_index
 
-    current_folder(Path(index))  # before the model is loaded
-    encoder = load_encoder(name, device=device)
-    report = reembed_index(index, encoder, progress=ProgressBar("documents"))
-    if as_json:
+    current_folder(Path(arguments.index))  # before the model is loaded
+    encoder = load_encoder(arguments.encoder, device=arguments.device, dtype=arguments.dtype)
+    report = reembed_index(arguments.index, encoder, progress=ProgressBar("documents"))
+    if arguments.json:
         print_json(report.as_dict())
         return
     print(

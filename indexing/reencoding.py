@@ -88,6 +88,7 @@ class _Reembed:
             store=old.manifest.store,
             index_type=old.manifest.index_type,
             recall=old.manifest.recall,
+            store_options=old.manifest.store_options,
         )
         self._split_again = 0
 

@@ -1,7 +1,8 @@
 """An open index: queries in, hits out."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING, Any
@@ -29,7 +30,7 @@ from indexing.selection import Shape, Shown, shape_ranked
 from indexing.terms import check_same_encoder, load_built
 
 if TYPE_CHECKING:
-    from encoder import Encoder
+    from encoder import Encoder, EncoderSpec
     from indexing.explaining import Explanation
     from indexing.langchain_adapters import IndexRetriever
 
@@ -45,6 +46,8 @@ def open_index(
     encoder: "Encoder | None" = None,
     device: str = "auto",
     backend: str = "auto",
+    dtype: str = "auto",
+    load: "Callable[[EncoderSpec], Encoder] | None" = None,
 ) -> "SearchIndex":
     """Open an index for searching.
 
@@ -54,24 +57,32 @@ def open_index(
             query that needs it.
         device: Where to load it: `auto`, `cpu` or `cuda`.
         backend: The engine that runs it, as for `load_encoder`.
+        dtype: Its precision, as for `load_encoder`; `auto` is what the index was built with.
+        load: Gives the encoder of a spec, for those who share encoders between indexes.
 
     Raises:
         IndexNotFoundError: If there is no index in the folder.
         CorruptIndexError: If one of its files is missing or changed.
         IndexMismatchError: If `encoder` is not the one that built it.
     """
-    return SearchIndex(Path(folder), encoder, device=device, backend=backend)
+    load = load or partial(load_built, device=device, backend=backend, dtype=dtype)
+    return SearchIndex(Path(folder), encoder, device=device, load=load)
 
 
 class SearchIndex:
     """An index, searched by any number of threads; it stays on its generation until `refresh()`."""
 
     def __init__(
-        self, folder: Path, encoder: "Encoder | None", *, device: str, backend: str
+        self,
+        folder: Path,
+        encoder: "Encoder | None",
+        *,
+        device: str,
+        load: "Callable[[EncoderSpec], Encoder]",
     ) -> None:
         self.folder = folder
         self._device = device
-        self._backend = backend
+        self._load = load
         self._lock = Lock()
         self._is_given = encoder is not None
         self._encoders = {} if encoder is None else {encoder.spec.fingerprint: encoder}
@@ -100,7 +111,7 @@ class SearchIndex:
                 return self._encoders[built.fingerprint]
             if self._is_given:  # another name for the same vectors
                 return next(iter(self._encoders.values()))
-            encoder = load_built(built, device=self._device, backend=self._backend)
+            encoder = self._load(built)
             check_same_encoder(self.folder, built, encoder.spec)
             # The one before may still be asked by a search that began with it.
             self._encoders = dict(list(self._encoders.items())[-1:])
@@ -202,12 +213,12 @@ class SearchIndex:
         if mode not in list(Mode):
             raise ValueError(f"Unknown mode {mode!r}. Known: {', '.join(Mode)}.")
         generation = self._generation
-        allowed = None
+        tree, allowed = None, None
         if filter is not None:
             tree = parse_filter(filter) if isinstance(filter, str) else filter
             allowed = generation.allowed(tree)
         text = query.strip()[:LONGEST_QUERY]
-        return Query(text, generation, lambda: self._encoder_of(generation), allowed)
+        return Query(text, generation, lambda: self._encoder_of(generation), allowed, tree)
 
     def explain(
         self,
@@ -300,6 +311,32 @@ class SearchIndex:
         if threshold is None or relevance is None or relevance > threshold:
             quoted = quote_best(self.sentences(query, hits))
         return Answer(sentences=tuple(quoted), relevance=relevance, threshold=threshold)
+
+    def is_answered_by(
+        self,
+        query: str,
+        hits: Sequence[Hit],
+        *,
+        mode: str = Mode.HYBRID,
+        filter: str | Filter | None = None,
+        false_answer_rate: float = FALSE_ANSWER_RATE,
+    ) -> bool:
+        """Whether hits of `search` seem to answer its query; True where nothing is calibrated.
+
+        Args:
+            query: The question.
+            hits: The first hits for it, not reranked; none answer nothing.
+            mode: As they were searched for.
+            filter: As they were searched for.
+            false_answer_rate: As `answer`.
+
+        Raises:
+            ValueError: As `answer`.
+        """
+        asked = self.ask(query, mode=mode, filter=filter)
+        relevance, threshold = _seeming(asked, Mode(mode), None, hits, false_answer_rate)
+        is_enough = threshold is None or relevance is None or relevance > threshold
+        return bool(hits) and is_enough
 
     def as_retriever(self, k: int = 5, **choices: Any) -> "IndexRetriever":  # noqa: ANN401 - checked by its class
         """The index as a LangChain retriever, with citations in each document's metadata.

@@ -20,7 +20,12 @@ Embeddings = Callable[[Sequence[DocumentRecord]], NDArray[np.float32]]
 
 
 def rewrite(
-    old: Generation, folder: Path, number: int, embeddings: Embeddings | None = None
+    old: Generation,
+    folder: Path,
+    number: int,
+    embeddings: Embeddings | None = None,
+    *,
+    repairs: bool = False,
 ) -> Manifest:
     """Write all that a generation holds into a new one's folder, as one base.
 
@@ -29,8 +34,15 @@ def rewrite(
         folder: Where to write.
         number: The new generation's number.
         embeddings: Gives them; otherwise those of `old` are taken as they are.
+        repairs: Compare the rows of a shared store with what they should be.
     """
-    writer = GenerationWriter(folder, None, terms_of(old.manifest), weighs_words=old.weighs_words)
+    writer = GenerationWriter(
+        folder,
+        None,
+        terms_of(old.manifest),
+        weighs_words=old.weighs_words,
+        repairs=repairs,
+    )
     documents = 0
     for records in old.portions():
         documents += len(records)
@@ -54,4 +66,5 @@ def terms_of(manifest: Manifest) -> Terms:
         store=manifest.store,
         index_type=manifest.index_type,
         recall=manifest.recall,
+        store_options=manifest.store_options,
     )

@@ -25,7 +25,7 @@ class SegmentWriter:
         folder: Path,
         dim: int,
         *,
-        store: str,
+        store: str | None,
         index_type: str,
         recall: float = DEFAULT_RECALL,
         grown_from: Path | None = None,
@@ -37,7 +37,7 @@ class SegmentWriter:
         Args:
             folder: Where to write it.
             dim: Values of an embedding.
-            store: The kind of its store.
+            store: The kind of its store; None where it lies elsewhere.
             index_type: The store's type.
             recall: What an approximate type is to find.
             grown_from: The segment whose chunks are most of these, if there is one.
@@ -49,8 +49,8 @@ class SegmentWriter:
         self._folder = folder
         self._dim = dim
         self._catalog = CatalogWriter(folder / CATALOG)
-        # A wrong type is found out before the work.
-        make_store(store, dim, index_type=index_type, recall=recall)
+        if store is not None:  # a wrong type is found out before the work
+            make_store(store, dim, index_type=index_type, recall=recall)
         self._store, self._index_type, self._recall = store, index_type, recall
         self._grown_from, self._device = grown_from, device
         self._count = 0
@@ -93,6 +93,8 @@ class SegmentWriter:
         self._file.seek(0)
         self._file.write(npy_header(len(ids), self._dim))
         self._file.close()
+        if self._store is None:
+            return
         rows = np.load(self._folder / EMBEDDINGS, mmap_mode="r", allow_pickle=False)
         build_store(
             self._store,

@@ -18,11 +18,12 @@ from data import (
     load_records,
     readable_name,
 )
-from data.fetching import normal_url
+from data.fetching import AddressRule, normal_url
 from data.loaders import document_of, format_of
 from data.loaders.archives import Member, is_archive, list_members, read_member
 from data.site import KnownPage, Page, SiteLimits, read_site
 from indexing.errors import BuildFailedError, UsageError
+from indexing.ledger import has_ledger, read_ledger
 
 PIPE = "-"
 """The SOURCE that stands for JSON lines on standard input."""
@@ -124,6 +125,7 @@ def scan_sources(
     *,
     depth: int = 0,
     pages: Mapping[str, SeenPage] | None = None,
+    may_connect: AddressRule | None = None,
 ) -> Scan:
     """List what the sources hold, without reading files; web pages are read.
 
@@ -132,6 +134,7 @@ def scan_sources(
         lines: JSON lines for `-`.
         depth: Links followed from a web address.
         pages: Web pages whose documents the index holds; they are read only if they changed.
+        may_connect: Which addresses may be asked for pages; without a rule all may.
     """
     scan = Scan()
     for source in sources:
@@ -139,7 +142,9 @@ def scan_sources(
         if source == PIPE:
             _scan_records(lines, scan)
         elif is_url(source):
-            _scan_site(source, scan, depth, pages or {})
+            _scan_site(source, scan, depth, pages or {}, may_connect)
+        elif has_ledger(Path(source)):
+            _scan_ledger(Path(source).resolve(), scan)
         elif Path(source).is_dir():
             _scan_folder(Path(source).resolve(), scan)
         else:
@@ -176,6 +181,12 @@ def _scan_folder(root: Path, scan: Scan) -> None:
             if not name.startswith(".") and (_is_read(name) or is_archive(name)):
                 path = os.path.join(folder, name)  # noqa: PTH118
                 _add_file(path, f"{place}/{name}" if place else name, str(root), scan)
+
+
+def _scan_ledger(root: Path, scan: Scan) -> None:
+    """The documents that a ledger names; files that it does not name are left alone."""
+    for id_, row in read_ledger(root).items():
+        _add_file(str(root / row.file), id_, str(root), scan)
 
 
 def _is_read(name: str) -> bool:
@@ -216,7 +227,7 @@ def _add_file(path: str, place: str, root: str, scan: Scan) -> None:
             size=status.st_size,
             mtime_ns=status.st_mtime_ns,
             digest=lambda: _digest_of_file(Path(path)),
-            load=lambda: load_document(Path(path), id=id_),
+            load=lambda: load_document(Path(path), id=id_, name=id_),
         )
     )
 
@@ -257,14 +268,21 @@ def _member_item(path: Path, root: Path, id_: str, mtime_ns: int, member: Member
     )
 
 
-def _scan_site(source: str, scan: Scan, depth: int, seen: Mapping[str, SeenPage]) -> None:
+def _scan_site(
+    source: str,
+    scan: Scan,
+    depth: int,
+    seen: Mapping[str, SeenPage],
+    may_connect: AddressRule | None,
+) -> None:
     root = root_key(source)
     known = {url: page.known for url, page in seen.items()}
-    for page in read_site(source, limits=SiteLimits(depth=depth), known=known):
+    limits = SiteLimits(depth=depth)
+    for page in read_site(source, limits=limits, known=known, may_connect=may_connect):
         if page.document is not None:
             item = _described_item(page.document, root)
         elif page.is_unchanged:
-            item = _unchanged_item(page.url, root, seen[page.url].content)
+            item = _unchanged_item(page.url, root, seen[page.url].content, may_connect)
         elif page.is_gone and page.url != root:
             continue
         else:
@@ -276,9 +294,9 @@ def _scan_site(source: str, scan: Scan, depth: int, seen: Mapping[str, SeenPage]
             scan.pages[page.url] = SeenPage(item.digest(), page.known)
 
 
-def _unchanged_item(url: str, root: str, content: str) -> Item:
+def _unchanged_item(url: str, root: str, content: str, may_connect: AddressRule | None) -> Item:
     def load() -> Document:
-        page = next(read_site(url))
+        page = next(read_site(url, may_connect=may_connect))
         if page.document is None:
             raise UnreadableDocumentError(page.reason)
         return page.document

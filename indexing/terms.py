@@ -1,25 +1,38 @@
 """What a build must keep to: the existing index's terms, or the caller's choices for a new one."""
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from encoder import EncoderSpec, describe_encoder
+from encoder.backends.choice import precision_of
 from indexing.config import BuildConfig
-from indexing.errors import IndexMismatchError, UsageError
+from indexing.errors import IndexMismatchError, PrecisionMismatchError, UsageError
 from indexing.foreign import ForeignSplitter, name_of
 from indexing.manifest import Manifest
+from indexing.shared import new_options
 from indexing.splitting import (
     DEFAULT_OVERLAP_TOKENS,
     MOST_CHUNK_TOKENS,
     SplitterConfig,
     check_foreign,
 )
+from indexing.stores.factory import canonical_type, is_shared
 from indexing.stores.index_types import AUTO, DEFAULT_RECALL, FLAT
+from indexing.stores.milvus_options import stored_uri
 
 if TYPE_CHECKING:
     from encoder import Encoder
+
+PRECISIONS = {
+    "float": "floats",
+    "int8-static": "int8 of the CPU",
+    "int8": "int8 of a GPU",
+    "int4": "int4",
+}
+"""What people are told of a spec's precision."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,6 +47,8 @@ class Terms:
     """Share of the nearest that an approximate store is to find."""
     device: str = "auto"
     """Where the store is built; it leaves no trace in the index."""
+    store_options: Mapping[str, str] = field(default_factory=dict)
+    """Where the rows lie, for a store outside the index's folder."""
 
 
 def agree(
@@ -58,18 +73,21 @@ def agree(
     """
     name = config.encoder or (built.encoder.name if built else None)
     spec = encoder or describe_encoder(name).spec
-    if built is not None and encoder is None:
-        spec = replace(spec, precision=built.encoder.precision)  # loading follows the index
+    if encoder is None:
+        spec = replace(spec, precision=_precision(config, built))
     if built is None:
         return Terms(
             encoder=spec,
             splitter=_splitter(spec, config, foreign),
             store=config.store or "faiss",
-            index_type=config.index_type or default_type(config.store),
+            index_type=_chosen_type(config, config.store or "") or default_type(config.store),
             recall=config.recall or DEFAULT_RECALL,
             device=config.device,
+            store_options=new_options(config, index),
         )
     check_same_encoder(index, built.encoder, spec)
+    if not is_shared(built.store):
+        new_options(replace(config, store=built.store), index)  # refuses what is of others only
     _check_unchanged(index, built, config)
     if foreign is not None:
         check_foreign(built.splitter, foreign)
@@ -80,26 +98,51 @@ def agree(
         index_type=built.index_type,
         recall=built.recall,
         device=config.device,
+        store_options=built.store_options,
     )
 
 
 def check_same_encoder(index: Path, built: EncoderSpec, given: EncoderSpec) -> None:
     """Raise IndexMismatchError unless two encoders give the same vectors."""
     differences = given.differences(built)
-    if differences:
+    if not differences:
+        return
+    if replace(given, precision=built.precision).differences(built):
         raise IndexMismatchError(index, built.name, given.name, differences)
+    raise PrecisionMismatchError(
+        index, built.name, PRECISIONS[built.precision], PRECISIONS[given.precision], built.dtype
+    )
 
 
-def load_built(built: EncoderSpec, *, device: str = "auto", backend: str = "auto") -> "Encoder":
+def load_built(
+    built: EncoderSpec, *, device: str = "auto", backend: str = "auto", dtype: str = "auto"
+) -> "Encoder":
     """Load the encoder that an index names, in its precision and cut to its dimensions.
 
     Whether it still gives the same vectors is for `check_same_encoder` to say.
+
+    Args:
+        built: The spec in the index's manifest.
+        device: As `load_encoder`; for an index of the CPU's int8, `auto` is the CPU.
+        backend: As `load_encoder`.
+        dtype: As `load_encoder`; `auto` is what the index was built with.
     """
     from encoder import load_encoder
 
-    load = partial(load_encoder, built.name, device=device, backend=backend, dtype=built.dtype)
+    if built.precision == "int8-static" and device == "auto":
+        device = "cpu"  # a GPU's int8 gives other vectors
+    if dtype == "auto":
+        dtype = built.dtype
+    load = partial(load_encoder, built.name, device=device, backend=backend, dtype=dtype)
     encoder = load()
     return load(dim=built.dim) if built.dim < encoder.dim else encoder
+
+
+def _precision(config: BuildConfig, built: Manifest | None) -> str:
+    """That of the caller's choice; without one, that of the index."""
+    if built is not None and config.dtype in {None, "auto"}:
+        return built.encoder.precision
+    return precision_of(config.dtype or "auto", config.device)
 
 
 def _splitter(
@@ -131,27 +174,33 @@ def default_type(store: str | None) -> str:
     return FLAT if store in {"exact", "torch"} else AUTO
 
 
-def _way_out(option: str, index: Path, wanted: object) -> str:
-    if option == "--index-type":
+def _way_out(option: str, built: Manifest, index: Path, wanted: object) -> str:
+    if option == "--index-type" and built.store == "faiss":
         return f"change it: python -m indexing.manage index-type {wanted} --index {index}"
     return "build a new index"
 
 
-def _chosen_type(config: BuildConfig) -> str | None:
-    return None if config.index_type == "auto" else config.index_type
+def _chosen_type(config: BuildConfig, store: str) -> str | None:
+    if config.index_type in {None, AUTO}:
+        return None
+    return canonical_type(store, config.index_type or "")
 
 
 def _check_unchanged(index: Path, built: Manifest, config: BuildConfig) -> None:
     pairs = {
         "--store": (config.store, built.store),
-        "--index-type": (_chosen_type(config), built.index_type),
+        "--index-type": (_chosen_type(config, built.store), built.index_type),
         "--recall": (config.recall, built.recall),
         "--chunk-tokens": (config.chunk_tokens, built.splitter.chunk_tokens),
         "--overlap-tokens": (config.overlap_tokens, built.splitter.overlap_tokens),
     }
+    if is_shared(built.store):
+        options = built.store_options
+        pairs["--consistency"] = (config.consistency, options["consistency"])
+        pairs["--uri"] = (config.uri and stored_uri(config.uri, index), options["uri"])
     for option, (wanted, fixed) in pairs.items():
         if wanted is not None and wanted != fixed:
             raise UsageError(
                 f"The index in {index} was built with {option} {fixed}, got {wanted}. "
-                f"Leave the option out, or {_way_out(option, index, wanted)}."
+                f"Leave the option out, or {_way_out(option, built, index, wanted)}."
             )

@@ -14,10 +14,11 @@ from indexing.catalog import DocumentRecord
 from indexing.generation import BASE, DELETED, DELTA, LEXICAL, Generation
 from indexing.lexical import LexicalWriter
 from indexing.manifest import FileFact, Manifest, file_facts
-from indexing.publishing import link_or_copy
+from indexing.publishing import link_or_copy, next_number
 from indexing.segment import Segment, SegmentWriter
+from indexing.shared import SharedWriter
 from indexing.sparse import Weights
-from indexing.stores.factory import read_facts
+from indexing.stores.factory import is_shared, read_facts
 from indexing.stores.index_types import FLAT
 from indexing.terms import Terms
 from indexing.verification import remember_facts
@@ -40,6 +41,7 @@ class GenerationWriter:
         terms: Terms,
         *,
         weighs_words: bool = False,
+        repairs: bool = False,
     ) -> None:
         """Begin a generation.
 
@@ -48,8 +50,13 @@ class GenerationWriter:
             old: The one before, which goes on; None for a first one.
             terms: What all chunks have in common.
             weighs_words: Whether `add` is given weights; what `old` has decides where it is given.
+            repairs: Compare the rows of a shared store with what they should be.
         """
         self.weighs_words = weighs_words if old is None else old.weighs_words
+        self._shared: SharedWriter | None = None
+        if is_shared(terms.store):
+            index = folder.parent
+            self._shared = SharedWriter(index, terms, next_number(index), repairs=repairs)
         self._folder = folder
         self._old = old
         self._terms = terms
@@ -65,7 +72,7 @@ class GenerationWriter:
         return SegmentWriter(
             self._folder / name,
             self._terms.encoder.dim,
-            store=self._terms.store,
+            store=None if self._shared is not None else self._terms.store,
             # The delta is small and often written: comparing with all of it is exact and quick.
             index_type=FLAT if name == DELTA else self._terms.index_type,
             recall=self._terms.recall,
@@ -87,6 +94,9 @@ class GenerationWriter:
             embeddings: Shape (chunks, dim).
             weights: What the words of each chunk weigh, where the generation `weighs_words`.
         """
+        if self._shared is not None:
+            for record in records:
+                self._shared.check(record)
         self._segment.add(records, embeddings, weights)
         self._lexical.add((c.chunk.id, c.embedded) for record in records for c in record.chunks)
 
@@ -145,6 +155,7 @@ class GenerationWriter:
         if (self._folder / DELTA).is_dir() and not len(self._open(DELTA)):
             shutil.rmtree(self._folder / DELTA)
         parts = [name for name in (BASE, DELTA) if (self._folder / name).is_dir()]
+        options = {} if self._shared is None else self._shared.upload(self._folder)
         manifest = Manifest(
             generation=number,
             encoder=self._terms.encoder,
@@ -157,6 +168,7 @@ class GenerationWriter:
             chunks=sum(len(self._open(name)) for name in parts) - deleted,
             next_id=next_id,
             files=self._facts(),
+            store_options=options,
         )
         manifest.write(self._folder)
         points.passing("manifest written")

@@ -17,10 +17,17 @@ MAY_USE = {
 }
 ONE_HOME = {
     "faiss": {"indexing/stores/faiss.py"},
+    "pymilvus": {"indexing/stores/milvus.py"},
+    "milvus_lite": {"indexing/stores/milvus.py"},
     "openvino": {"encoder/backends/openvino.py"},
     "tantivy": {"indexing/lexical.py"},
     "langchain_text_splitters": {"indexing/langchain_adapters.py"},
-    "langchain_core": {"encoder/langchain_adapter.py", "indexing/langchain_adapters.py"},
+    "langchain_openai": {"app/chat_models.py"},
+    "langchain_core": {
+        "app/chat_models.py",
+        "encoder/langchain_adapter.py",
+        "indexing/langchain_adapters.py",
+    },
 }
 
 

@@ -8,20 +8,28 @@ from app.marking import Span
 from indexing import Hit
 
 
-def hit_html(hit: Hit, mark: Span | None, say: Say) -> str:
-    """A hit as safe HTML."""
+def hit_html(hit: Hit, mark: Span | None, say: Say, base: str = "") -> str:
+    """A hit as safe HTML.
+
+    Args:
+        hit: The hit.
+        mark: The sentence to mark.
+        say: The reader's language.
+        base: The name of its knowledge base, where there are several.
+    """
     *above, name = map(escape, place(hit))
     path = "".join(f'<span class="above">{part} › </span>' for part in above)
     return (
         f'<article class="angler-hit" id="hit-{hit.rank}">'
         f'<h3><span class="angler-number">{hit.rank}</span>{path}{name}</h3>'
         f"{text_html(hit, mark, say)}"
-        f'<p class="facts">{_facts(hit, say)}</p></article>'
+        f'<p class="facts">{_facts(hit, say, base)}</p></article>'
     )
 
 
-def _facts(hit: Hit, say: Say) -> str:
-    facts = [f'<span class="document">{escape(hit.document)}</span>']
+def _facts(hit: Hit, say: Say, base: str) -> str:
+    facts = [f'<span class="base">{escape(base)}</span>'] if base else []
+    facts += [f'<span class="document">{escape(hit.document)}</span>']
     if hit.page is not None:
         facts.append(f"<span>{escape(say('page', page=hit.page))}</span>")
     facts.append(f'<span class="score">{escape(_scores(hit, say))}</span>')

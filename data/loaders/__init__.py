@@ -91,19 +91,21 @@ _INSTEAD = {
 """What a file of an old or closed format is saved as to be read."""
 
 
-def load_document(path: Path, *, id: str) -> Document:
+def load_document(path: Path, *, id: str, name: str | None = None) -> Document:
     """Read and parse one file; what is not simple is parsed in a process of its own.
 
     Args:
         path: The file; its suffix, in any case, chooses the loader.
         id: The document's id.
+        name: What people call the file, where that is not its name on disk.
 
     Raises:
         UnreadableDocumentError: If the file cannot become text; the message is the reason.
     """
     format_ = format_of(path.name)
     source = readable_name(str(path.absolute()))
-    return document_of(_read_bytes(path), format_, id=id, stem=path.stem, source=source)
+    stem = Path(name or path.name).stem
+    return document_of(_read_bytes(path), format_, id=id, stem=stem, source=source)
 
 
 def document_of(raw: bytes, format_: Format, *, id: str, stem: str, source: str) -> Document:

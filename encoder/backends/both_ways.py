@@ -38,6 +38,11 @@ class BothWays(nn.Module):
             layer.register_forward_pre_hook(self._with_full_mask, with_kwargs=True)
 
     @property
+    def inner(self) -> Any:  # noqa: ANN401 - a model of transformers
+        """The decoder."""
+        return self._model
+
+    @property
     def config(self) -> Any:  # noqa: ANN401 - as the model's
         """The model's configuration."""
         return self._model.config

@@ -2,6 +2,7 @@
 
 import logging
 import sys
+from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,12 +11,17 @@ from encoder.spec import EncoderSpec
 
 if TYPE_CHECKING:
     from encoder.backends.openvino import OpenVinoBackend
+    from encoder.backends.openvino_pairs import OpenVinoPairScorer
+    from encoder.backends.pair_scorer import PairScorer
     from encoder.backends.torch import TorchBackend
 
 log = logging.getLogger(__name__)
 
 BACKENDS = ("auto", "torch", "openvino")
 DTYPES = ("auto", "float32", "float16", "bfloat16", "int8", "int4")
+DTYPE_HELP = "auto, float32, bfloat16, float16, int8 (an extra), int4 (GPU only)"
+PAIR_DTYPES = ("auto", "float32", "float16", "bfloat16")
+"""Those of a reranker."""
 _GPU_SIGNS = ("/dev/nvidiactl", "/dev/dxg", "/dev/kfd")
 """What a Linux machine with a GPU has: NVIDIA's driver, that of Windows below it, AMD's."""
 
@@ -78,6 +84,63 @@ def load_backend(
         if backend == "openvino":
             raise ValueError(obstacle)
         log.info("%s runs on torch: %s", spec.name, obstacle)
+    return load_torch(device, dtype)
+
+
+def load_pair_scorer(
+    folder: Path,
+    *,
+    pad_id: int,
+    answers: Sequence[int],
+    backend: str,
+    device: str,
+    dtype: str,
+    trust_remote_code: bool,
+) -> "PairScorer | OpenVinoPairScorer":
+    """Load a reranker into an engine, chosen as `load_backend` does; `auto` is float32.
+
+    Language models run on torch: only the answers' rows of their vocabulary are multiplied there.
+
+    Raises:
+        ValueError: If an argument is unknown, the folder holds no reranker, or the engine that was
+            asked for cannot run it.
+        MissingExtraError: If OpenVINO was asked for and is not installed.
+    """
+    if backend not in BACKENDS:
+        raise ValueError(f"Unknown backend {backend!r}. Known: {', '.join(BACKENDS)}.")
+    if dtype not in PAIR_DTYPES:
+        raise ValueError(f"Unknown dtype {dtype!r}. Known: {', '.join(PAIR_DTYPES)}.")
+
+    def load_torch(device: str, dtype: str) -> "PairScorer":
+        from encoder.backends.pair_scorer import PairScorer
+
+        return PairScorer.load(
+            folder,
+            pad_id=pad_id,
+            answers=answers,
+            device=device,
+            dtype=dtype,
+            trust_remote_code=trust_remote_code,
+        )
+
+    if backend == "openvino" or (backend == "auto" and find_spec("openvino") is not None):
+        obstacle = _obstacle(device, dtype)
+        if answers and obstacle is None:
+            obstacle = "The OpenVINO backend runs cross-encoders, no language models."
+        if obstacle is None:
+            from encoder.backends.openvino import CannotRunError
+            from encoder.backends.openvino_pairs import OpenVinoPairScorer, load_pair_graph
+
+            try:
+                graph = load_pair_graph(
+                    folder, lambda: load_torch("cpu", "float32"), keep=not trust_remote_code
+                )
+                return OpenVinoPairScorer(graph, pad_id, "float32" if dtype == "auto" else dtype)
+            except CannotRunError as error:
+                obstacle = str(error)
+        if backend == "openvino":
+            raise ValueError(obstacle)
+        log.info("%s runs on torch: %s", folder, obstacle)
     return load_torch(device, dtype)
 
 

@@ -69,7 +69,7 @@ def _quantisation(dtype: str, device: torch.device) -> Any:  # noqa: ANN401
     if device.type != "cuda":
         raise ValueError(
             f"The dtype {dtype} runs on a GPU, not on {device}; "
-            f"on the CPU take one of {', '.join(DTYPES)}."
+            f"on the CPU take one of {', '.join(DTYPES)}, or int8 through OpenVINO."
         )
     if find_spec("bitsandbytes") is None:
         raise MissingExtraError(f"The dtype {dtype}", "quantized")

@@ -24,6 +24,8 @@ from encoder.model_cache import find_entry, keep_entry
 from encoder.spec import EncoderSpec
 
 if TYPE_CHECKING:
+    import torch
+
     from encoder.backends.torch import TorchBackend
 
 # OpenVINO's tools report their use to its makers without being asked to. Angler reports nothing:
@@ -42,7 +44,7 @@ TOKEN_BUDGET = 2048
 KEPT_SHAPES = 64
 """For how many shapes of a batch compiled code is kept. Batches come in order of their lengths, so
 a shape is rarely needed again; OpenVINO's own 5,000 take hundreds of MiB in the long run."""
-_PRECISIONS = {"float32": "f32", "bfloat16": "bf16"}
+PRECISIONS = {"float32": "f32", "bfloat16": "bf16"}
 """Those that a graph of floats runs in; in one of 8-bit integers, what is left runs in the best."""
 _FORMAT = 1
 """Goes up when the conversion changes, so that nothing converted before is used again."""
@@ -84,14 +86,14 @@ class OpenVinoBackend:
         self._spec = spec
         self._pad_id = pad_id
         self.token_budget = TOKEN_BUDGET
-        self._precision = _PRECISIONS[_best() if dtype in {"auto", "int8"} else dtype]
-        dtype = _best() if dtype == "auto" else dtype
+        self._precision = PRECISIONS[best_precision() if dtype in {"auto", "int8"} else dtype]
+        dtype = best_precision() if dtype == "auto" else dtype
         self.engine = f"openvino {dtype} on {self.device}"
         """What runs the model, for people."""
-        self._embeddings = _Output(graph, 0, self._precision)
+        self._embeddings = CompiledOutput(graph, 0, self._precision)
         self.workers = self._embeddings.streams
         """How many batches run at once without waiting for each other."""
-        self._tokens: _Output | None = None
+        self._tokens: CompiledOutput | None = None
         self._lock = Lock()
 
     def embed(
@@ -118,7 +120,7 @@ class OpenVinoBackend:
         """The vectors of each text's own tokens, shape (tokens, width) each, not normalised."""
         with self._lock:
             if self._tokens is None:
-                self._tokens = _Output(self._graph, 1, self._precision)
+                self._tokens = CompiledOutput(self._graph, 1, self._precision)
         vectors = self._tokens(_padded(ids, (), self._pad_id))
         return [vectors[row, : len(tokens)].copy() for row, tokens in enumerate(ids)]
 
@@ -139,7 +141,7 @@ def _padded(
     return dict(zip(_INPUTS, (input_ids, mask, pooled), strict=True))
 
 
-class _Output:
+class CompiledOutput:
     """A graph compiled for one of its outputs."""
 
     def __init__(self, graph: Any, output: int, precision: str) -> None:  # noqa: ANN401
@@ -180,7 +182,8 @@ class CannotRunError(ValueError):
         )
 
 
-def _best() -> str:
+def best_precision() -> str:
+    """The precision in which the processor runs floats soonest."""
     abilities = openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
     return "bfloat16" if "BF16" in abilities else "float32"
 
@@ -206,24 +209,45 @@ def load_graph(
         CannotRunError: If it cannot be converted.
         MissingExtraError: If it is to be quantised and nncf is not installed.
     """
-    key = _key(spec)
-    entry = find_entry(key) if keep else None
-    if entry is not None:
-        return _read(entry)
-    if spec.precision == "float":
-        graph = _converted(load_torch())
-    else:
+
+    def make() -> Any:  # noqa: ANN401
+        if spec.precision == "float":
+            return _converted(load_torch())
         floats = load_graph(replace(spec, precision="float"), load_torch, calibration, keep=keep)
         log.info("%s is quantised to 8 bits, which takes a minute or so once.", spec.name)
-        graph = quantised(floats, [_padded([ids], (), 0) for ids in calibration()])
-    entry = keep_entry(key, lambda folder: _write(graph, folder)) if keep else None
-    return graph if entry is None else _read(entry)
+        return quantised(floats, [_padded([ids], (), 0) for ids in calibration()])
+
+    return kept(_key(spec), make, keep=keep)
 
 
 def _key(spec: EncoderSpec) -> str:
     facts = {name: fact for name, fact in asdict(spec).items() if name not in _OUTSIDE_THE_GRAPH}
+    return key_of(facts)
+
+
+def key_of(facts: object) -> str:
+    """Under which key the graph is kept that these versions of the libraries make of some facts."""
     makers = {name: version(name) for name in ("openvino", "torch", "transformers")}
     return digest_of_json([_FORMAT, facts, makers])
+
+
+def kept(key: str, make: Callable[[], Any], *, keep: bool) -> Any:  # noqa: ANN401
+    """The graph that is kept under a key, or a new one, which is kept from now on.
+
+    Args:
+        key: What `key_of` gave.
+        make: Makes the graph.
+        keep: Whether to look for a kept graph, and to keep a new one.
+
+    Raises:
+        CannotRunError: If OpenVINO cannot read what was kept.
+    """
+    entry = find_entry(key) if keep else None
+    if entry is not None:
+        return _read(entry)
+    graph = make()
+    entry = keep_entry(key, lambda folder: _write(graph, folder)) if keep else None
+    return graph if entry is None else _read(entry)
 
 
 def _write(graph: Any, folder: Path) -> None:  # noqa: ANN401
@@ -241,19 +265,32 @@ def _read(entry: Path) -> Any:  # noqa: ANN401
 
 
 def _converted(backend: "TorchBackend") -> Any:  # noqa: ANN401
+    if backend.is_unpadded:
+        raise CannotRunError("its vectors change with the padding")
+    return converted(backend.as_module(), _INPUTS)
+
+
+def converted(module: "torch.nn.Module", inputs: Sequence[str]) -> Any:  # noqa: ANN401
+    """A module of torch as a graph.
+
+    Args:
+        module: Takes tensors of whole numbers, each of shape (batch, tokens).
+        inputs: Their names; the attention mask is one of them.
+
+    Raises:
+        CannotRunError: If OpenVINO cannot convert it.
+    """
     import torch
 
     from encoder.backends.loading import silenced
 
-    if backend.is_unpadded:
-        raise CannotRunError("its vectors change with the padding")
     # Two texts of different lengths: a mask of ones only would be traced away.
     mask = torch.tensor([[1] * 8, [1] * 5 + [0] * 3])
-    example = {name: mask.clone() for name in _INPUTS}
-    shapes = [(name, [-1, -1]) for name in _INPUTS]
+    example = {name: mask.clone() for name in inputs}
+    shapes = [(name, [-1, -1]) for name in inputs]
     try:
         with warnings.catch_warnings(), silenced():
             warnings.simplefilter("ignore")  # tracing warns of every branch that it takes
-            return openvino.convert_model(backend.as_module(), example_input=example, input=shapes)
+            return openvino.convert_model(module, example_input=example, input=shapes)
     except (RuntimeError, ValueError, TypeError) as error:
         raise CannotRunError(error) from error

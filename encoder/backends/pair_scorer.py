@@ -29,7 +29,8 @@ class PairScorer:
         self._model = model
         self._pad_id = pad_id
         self._answers = list(answers)
-        self._reads_types = getattr(model.config, "type_vocab_size", 0) > 1
+        self.reads_types = getattr(model.config, "type_vocab_size", 0) > 1
+        """Whether the model tells the two texts apart by a number beside each token."""
         self._options = {"use_cache": False} if hasattr(model.config, "use_cache") else {}
         self.device = str(model.device)
         self.engine = f"torch {str(model.dtype).removeprefix('torch.')} on {self.device}"
@@ -81,6 +82,10 @@ class PairScorer:
             )
         return cls(model.to(place).eval(), pad_id, answers)
 
+    def as_module(self) -> torch.nn.Module:
+        """A cross-encoder as one module: inputs by their names, scores of shape (batch,) out."""
+        return _Classifier(self._model)
+
     def score(self, pairs: Sequence[PairTokens]) -> NDArray[np.float32]:
         """Raw scores of one batch, shape (batch,); higher is better.
 
@@ -126,6 +131,19 @@ class PairScorer:
             types[row, : len(pair.ids)] = torch.tensor(pair.types)
             mask[row, : len(pair.ids)] = 1
         tensors = {"input_ids": ids, "attention_mask": mask}
-        if self._reads_types:
+        if self.reads_types:
             tensors["token_type_ids"] = types
         return {name: tensor.to(self._model.device) for name, tensor in tensors.items()}
+
+
+class _Classifier(torch.nn.Module):
+    def __init__(self, model: Any) -> None:  # noqa: ANN401
+        super().__init__()
+        self._model = model
+
+    def forward(
+        self, input_ids: Tensor, attention_mask: Tensor, token_type_ids: Tensor | None = None
+    ) -> Tensor:
+        types = {} if token_type_ids is None else {"token_type_ids": token_type_ids}
+        found = self._model(input_ids=input_ids, attention_mask=attention_mask, **types)
+        return found.logits[:, 0]  # type: ignore[no-any-return]

@@ -1,4 +1,4 @@
-"""Runs a model with torch, on the CPU or a CUDA device."""
+"""Runs a model with torch, on the CPU, a CUDA device or a Mac's GPU."""
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -9,12 +9,15 @@ import torch
 from numpy.typing import NDArray
 
 from encoder.backends.loading import DTYPES, QUANTISED, load_model
+from encoder.backends.packed import pack
+from encoder.backends.positions import positions_of
 from encoder.head import load_head
 from encoder.pooling import needs_hidden_states, needs_word_vectors, pool
 from encoder.spec import EncoderSpec
 
-TOKEN_BUDGET = {"cpu": 4096, "cuda": 65536}
+TOKEN_BUDGET = {"cpu": 4096, "cuda": 65536, "mps": 8192}
 """Most tokens of a batch: what keeps the caches warm on a CPU, and a large GPU busy."""
+_DEVICES = ", ".join(("auto", *TOKEN_BUDGET))
 UNPADDED = {"canine", "convbert", "fnet", "funnel", "mobilebert", "yoso"}
 """Architectures whose vectors change with the padding, whatever the mask says: a batch of theirs
 holds texts of one length."""
@@ -31,6 +34,8 @@ class TorchBackend:
         head: torch.nn.Module,
     ) -> None:
         self._model = model
+        self.call: Any = model
+        """What runs a padded batch: the model, or what runs it without the padding."""
         self._spec = spec
         self._pad_id = pad_id
         self._head = head
@@ -82,7 +87,20 @@ class TorchBackend:
             dtype=_checked(dtype),
             trust_remote_code=trust_remote_code,
         )
-        return cls(model, spec, pad_id, load_head(folder, spec, model.device))
+        backend = cls(model, spec, pad_id, load_head(folder, spec, model.device))
+        if model.device.type == "cuda" and pack(backend):
+            backend.engine += " without padding"
+        return backend
+
+    @property
+    def model(self) -> Any:  # noqa: ANN401 - as it was given
+        """The model itself."""
+        return self._model
+
+    @property
+    def max_tokens(self) -> int:
+        """Most tokens of a text."""
+        return self._spec.max_tokens
 
     def as_module(self) -> torch.nn.Module:
         """What `forward` does as one module, which takes its inputs by the same names."""
@@ -108,6 +126,22 @@ class TorchBackend:
             vectors[rows] = self._embedded([ids[row] for row in rows], skipped)
         return vectors.numpy()
 
+    @torch.inference_mode()
+    def embed_between(
+        self, ids: Sequence[Sequence[int]], before: int, after: int
+    ) -> NDArray[np.float32]:
+        """Embed each text alone between so many tokens of padding; proves what the mask does."""
+        rows = []
+        for row in ids:
+            # Another word than the padding token, which some models leave out by themselves.
+            odd = row[len(row) // 2]
+            input_ids = torch.tensor([[odd] * before + list(row) + [odd] * after])
+            mask = torch.tensor([[0] * before + [1] * len(row) + [0] * after])
+            input_ids, mask = input_ids.to(self._model.device), mask.to(self._model.device)
+            places = positions_of(self._model, mask)
+            rows.append(self._scaled(self.forward(input_ids, mask, mask, **places)[0]))
+        return torch.cat(rows).numpy()
+
     def embed_tokens(self, ids: Sequence[Sequence[int]]) -> list[NDArray[np.float32]]:
         """The vectors of each text's own tokens, shape (tokens, width) each, not normalised."""
         arrays: dict[int, NDArray[np.float32]] = {}
@@ -130,13 +164,20 @@ class TorchBackend:
     def _embedded(self, ids: Sequence[Sequence[int]], starts: Sequence[int]) -> torch.Tensor:
         input_ids, mask = self._padded(ids)
         pooled = _without_beginning(mask, starts) if starts else mask
-        embeddings = self.forward(input_ids, mask, pooled)[0][:, : self._spec.dim]
+        return self._scaled(self.forward(input_ids, mask, pooled)[0])
+
+    def _scaled(self, found: torch.Tensor) -> torch.Tensor:
+        embeddings = found[:, : self._spec.dim]
         if self._spec.normalize:
             embeddings = torch.nn.functional.normalize(embeddings, dim=1)
         return embeddings.cpu()
 
     def forward(
-        self, input_ids: torch.Tensor, attention_mask: torch.Tensor, pooled: torch.Tensor
+        self,
+        input_ids: torch.Tensor,
+        attention_mask: torch.Tensor,
+        pooled: torch.Tensor,
+        **places: torch.Tensor,
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """One padded batch through the model, its pooling and its head.
 
@@ -144,22 +185,24 @@ class TorchBackend:
             input_ids: Shape (batch, tokens), as the others.
             attention_mask: 1 for the tokens that the model reads, 0 for padding.
             pooled: 1 for the tokens that are pooled.
+            places: `position_ids`, where the padding does not stand on the right.
 
         Returns:
             Embeddings before they are cut and scaled, shape (batch, width), and token vectors.
         """
-        vectors, hidden_states = self._run(input_ids, attention_mask)
+        vectors, hidden_states = self._run(input_ids, attention_mask, **places)
         words = self._model.get_input_embeddings()(input_ids) if self._needs_words else None
         pooling = self._spec.pooling
         found = pool(vectors, pooled, pooling, hidden_states=hidden_states, word_vectors=words)
         return self._head(found), vectors
 
     def _run(
-        self, input_ids: torch.Tensor, mask: torch.Tensor
+        self, input_ids: torch.Tensor, mask: torch.Tensor, **places: torch.Tensor
     ) -> tuple[torch.Tensor, Sequence[torch.Tensor]]:
         """The token vectors of the spec's layer, and those of every layer where they are needed."""
         # Padding stands on the right, so that absolute positions are those of a lone text.
-        output = self._model(input_ids=input_ids, attention_mask=mask, **self._options)
+        options = self._options | places
+        output = self.call(input_ids=input_ids, attention_mask=mask, **options)
         if self._spec.layer == -1:
             return output.last_hidden_state, getattr(output, "hidden_states", None) or ()
         return output.hidden_states[self._spec.layer], output.hidden_states
@@ -202,16 +245,20 @@ def _check_layer(spec: EncoderSpec, layers: int) -> None:
 
 
 def resolve_device(device: str) -> torch.device:
-    """What `auto`, `cpu`, `cuda` … stand for; ValueError if the machine has no such device."""
+    """What `auto`, `cpu`, `cuda` … stand for; ValueError if the machine has no such device.
+
+    `auto` leaves a Mac's GPU (`mps`) alone: its vectors were never compared with the CPU's.
+    """
     if device == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
         chosen = torch.device(device)
     except RuntimeError as error:
-        raise ValueError(f"Unknown device {device!r}. Known: auto, cpu, cuda.") from error
+        raise ValueError(f"Unknown device {device!r}. Known: {_DEVICES}.") from error
     if chosen.type not in TOKEN_BUDGET:
-        raise ValueError(f"Unknown device {device!r}. Known: auto, cpu, cuda.")
-    if chosen.type == "cuda" and (chosen.index or 0) >= torch.cuda.device_count():
+        raise ValueError(f"Unknown device {device!r}. Known: {_DEVICES}.")
+    count = {"cuda": torch.cuda.device_count, "mps": torch.mps.device_count}.get(chosen.type)
+    if count is not None and (chosen.index or 0) >= count():
         raise ValueError(f"Device {device!r} was asked for, but this machine has no such GPU.")
     return chosen
 

@@ -9,6 +9,8 @@ from indexing.errors import UsageError
 from indexing.stores.index_types import AUTO, DEFAULT_RECALL, FLAT, recipe
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from contextlib import AbstractContextManager
     from pathlib import Path
 
     import numpy as np
@@ -18,16 +20,74 @@ if TYPE_CHECKING:
     from indexing.stores.base import Store
     from indexing.stores.exact import ExactStore
     from indexing.stores.faiss import FaissStore
+    from indexing.stores.milvus import MilvusStore
     from indexing.stores.torch_exact import TorchStore
 
 _KINDS = ("faiss", "exact", "torch")
+_SHARED = ("milvus",)
 _FACTS_FILE = "store.json"
 """Beside every store that is not flat."""
 
 
 def store_kinds() -> tuple[str, ...]:
-    """Names of the stores."""
+    """Names of the stores that lie in an index's own folder."""
     return _KINDS
+
+
+def is_shared(kind: str) -> bool:
+    """Whether a store's rows lie where other programs write too, instead of in the index."""
+    return kind in _SHARED
+
+
+def canonical_type(kind: str, index_type: str) -> str:
+    """An index type in the one way to write it.
+
+    Raises:
+        UsageError: If a shared store has no such type; of others, that is found out later.
+    """
+    if not is_shared(kind):
+        return index_type
+    from indexing.stores.milvus_types import MilvusType
+
+    return str(MilvusType.parse(index_type))
+
+
+def open_milvus(
+    options: Mapping[str, str],
+    fingerprint: str,
+    index: Path,
+    dim: int,
+    *,
+    index_type: str = "auto",
+    generation: int | None = None,
+    create: bool = False,
+) -> MilvusStore:
+    """The rows of an index in Milvus.
+
+    Args:
+        options: Where they lie, as the manifest says.
+        fingerprint: The encoder's.
+        index: The index's folder.
+        dim: The embeddings' width.
+        index_type: The collection's, with its parameters.
+        generation: The last one that is read; all if None.
+        create: Make the collection if it is not there.
+
+    Raises:
+        UsageError: If a choice is wrong.
+        StoreError: If it cannot be reached, or what is there does not fit.
+        MissingExtraError: If its engine is not installed.
+    """
+    from indexing.stores.milvus import NEWEST, MilvusStore
+    from indexing.stores.milvus_options import place_of
+
+    return MilvusStore(
+        place_of(options, fingerprint, index),
+        dim,
+        index_type=index_type,
+        generation=NEWEST if generation is None else generation,
+        create=create,
+    )
 
 
 def make_store(
@@ -130,6 +190,19 @@ def _approximate() -> type[ApproximateStore]:
     return ApproximateStore
 
 
+def scratch_milvus(dim: int, *, index_type: str) -> AbstractContextManager[MilvusStore]:
+    """A collection of its own in Milvus for measuring, gone afterwards.
+
+    Raises:
+        UsageError: If a choice is wrong.
+        StoreError: If it cannot be reached.
+        MissingExtraError: If its engine is not installed.
+    """
+    from indexing.stores.milvus import scratch_store
+
+    return scratch_store(dim, index_type=index_type)
+
+
 def _class(kind: str) -> type[FaissStore] | type[ExactStore] | type[TorchStore]:
     if kind == "faiss":
         from indexing.stores.faiss import FaissStore
@@ -143,4 +216,4 @@ def _class(kind: str) -> type[FaissStore] | type[ExactStore] | type[TorchStore]:
         from indexing.stores.torch_exact import TorchStore
 
         return TorchStore
-    raise UsageError(f"Unknown store {kind!r}. Known: {', '.join(store_kinds())}.")
+    raise UsageError(f"Unknown store {kind!r}. Known: {', '.join([*store_kinds(), *_SHARED])}.")

@@ -1,10 +1,15 @@
 """The handbook's index, and the page on top of an index."""
 
+from io import BytesIO
 from pathlib import Path
 
 import pytest
 from streamlit.testing.v1 import AppTest
 
+from app import jobs, worker
+from app.jobs import Outcome, Recorder
+from app.library import Facts, Library
+from app.uploads import Upload, add_file
 from indexing import build_index
 
 ROOT = Path(__file__).parent.parent.parent
@@ -35,5 +40,58 @@ def open_page(encoder_at_hand, monkeypatch):
         page.context = {"locale": locale}
         page.query_params.update(parameters)
         return page.run()
+
+    return open_on
+
+
+@pytest.fixture
+def library(tmp_path):
+    """A library of its own, empty."""
+    return Library(tmp_path / "home")
+
+
+def put(listing, name, text):
+    """Hand a text over as a browser would."""
+    content = text.encode()
+    return add_file(listing, Upload(name, BytesIO(content), len(content)))
+
+
+@pytest.fixture
+def base(library):
+    """A knowledge base with two documents, not indexed yet."""
+    made = library.create(Facts(name="Notes"))
+    put(made, "anglers.md", "# Anglers\n\nAn angler catches fish with a rod and a line.")
+    put(made, "tax.md", "# Tax\n\nThe tax office wants the form before June.")
+    return made
+
+
+@pytest.fixture
+def do(encoder_at_hand):
+    """Does a job as the worker does, in this process."""
+
+    def run(listing, kind, **choices):
+        with jobs._opened(listing.folder) as connection:
+            number = jobs._insert(connection, kind, choices)
+        record = Recorder(listing.folder, number)
+        report = worker._do(listing.folder, record)
+        record.end(Outcome.DONE, report=report)
+        return report
+
+    return run
+
+
+@pytest.fixture
+def open_home(encoder_at_hand, monkeypatch):
+    """Opens a page on a library, as a browser with a locale would by a link."""
+
+    def open_on(library, page, *, locale="en-GB", **parameters):
+        monkeypatch.delenv("ANGLER_INDEX", raising=False)
+        monkeypatch.setenv("ANGLER_HOME", str(library.home))
+        found = AppTest.from_file(ROOT / "app" / "main.py", default_timeout=60)
+        found.context = {"locale": locale}
+        found.run()
+        found.switch_page(f"views/{page}.py")
+        found.query_params.update(parameters)
+        return found.run()
 
     return open_on

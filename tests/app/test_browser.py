@@ -111,13 +111,14 @@ class Page:
 
 
 @contextmanager
-def served(index, log):
-    """The page's address, served as the README says."""
+def served(log, **places):
+    """The page's address, served as the README says, on an index or a home."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     command = [sys.executable, "-m", "streamlit", "run", "app/main.py", "--server.port", str(port)]
-    environment = os.environ | {"ANGLER_INDEX": str(index), "HF_HUB_OFFLINE": "1"}
+    environment = os.environ | {"HF_HUB_OFFLINE": "1", "PYTHONPATH": str(ROOT)}
+    environment |= {name: str(place) for name, place in places.items()}
     with log.open("w") as output:
         server = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=output, stderr=output)
         try:
@@ -161,7 +162,8 @@ def driver(tmp_path_factory):
 @pytest.fixture(scope="session")
 def handbook_url(handbook_index, tmp_path_factory):
     """The page on the handbook."""
-    with served(handbook_index, tmp_path_factory.mktemp("server") / "log.txt") as url:
+    log = tmp_path_factory.mktemp("server") / "log.txt"
+    with served(log, ANGLER_INDEX=handbook_index) as url:
         yield url
 
 
@@ -331,7 +333,7 @@ def test_documents_cannot_run_scripts_or_fetch_anything(driver, tmp_path, defaul
     )
     build_index([str(tmp_path / "fox.md")], tmp_path / "index", encoder=default_encoder)
 
-    with served(tmp_path / "index", tmp_path / "log.txt") as url:
+    with served(tmp_path / "log.txt", ANGLER_INDEX=tmp_path / "index") as url:
         page = Page(driver, url)
         page.open(q="fox")
         page.wait_for_results("fox.md")

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from app import knowledge_base
 from encoder import ModelNotFoundError
 from indexing import BuildConfig, build_index
 from indexing.hits import Mode
@@ -25,6 +26,11 @@ costs $5 and $6. Read [the terms](javascript:alert(3)) of the fox :smile: or `<b
 <script>alert(4)</script>
 ```
 """
+
+
+def examples(page):
+    """The questions that the page offers."""
+    return [one for one in page.button if (one.key or "").startswith("example_")]
 
 
 class Tags(HTMLParser):
@@ -83,7 +89,7 @@ def test_before_the_first_question_it_says_what_is_indexed_and_offers_examples(
 
     assert not page.exception
     assert articles(page) == []
-    assert len(page.button) == 3
+    assert len(examples(page)) == 3
     about = page.caption[-1].value
     assert "**handbook**" in about
     pages = len(list(DOCS.glob("*/*.md")))
@@ -94,9 +100,9 @@ def test_before_the_first_question_it_says_what_is_indexed_and_offers_examples(
 
 def test_an_example_is_asked_with_one_press(open_page, handbook_index):
     page = open_page(handbook_index)
-    question = page.button[0].label
+    question = examples(page)[0].label
 
-    page.button[0].click().run()
+    examples(page)[0].click().run()
 
     assert page.text_input(key="query").value == question
     assert len(articles(page)) == 10
@@ -228,7 +234,7 @@ def test_nothing_found_says_so_and_offers_the_other_way(open_page, handbook_inde
     assert articles(page) == []
     assert page.info[0].proto.title == r"Nothing found for “\*xyzzy\* plugh”"
 
-    page.button[0].click().run()
+    next(one for one in page.button if one.label == "Search by meaning too").click().run()
 
     assert len(articles(page)) == 10
     assert page.query_params["mode"] == "hybrid"
@@ -275,6 +281,7 @@ def test_an_encoder_that_cannot_be_loaded_is_named(open_page, index_of, monkeypa
         raise error
 
     monkeypatch.setattr("encoder.encoder.load_encoder", fail)
+    knowledge_base._shared.clear()  # the encoders that other tests have loaded
     page = open_page(folder, q="fox")
 
     assert not page.exception

@@ -426,6 +426,8 @@ def test_a_text_beyond_the_maximum_is_cut(small_encoder, texts):
 
 @pytest.mark.parametrize("role", ROLES)
 def test_one_string_is_no_list_of_strings(default_encoder, role):
+    with pytest.raises(TypeError, match="got bytes; decode them, into a list"):
+        default_encoder.encode_documents(b"abc")
     with pytest.raises(TypeError, match="got one string; put it in a list"):
         encode(default_encoder, role, "reset my password")
 
@@ -460,8 +462,8 @@ def test_a_text_without_tokens_is_named_by_position(model_folder, tmp_path):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"device": "gpu"}, "Unknown device 'gpu'. Known: auto, cpu, cuda."),
-        ({"device": "meta"}, "Unknown device 'meta'. Known: auto, cpu, cuda."),
+        ({"device": "gpu"}, "Unknown device 'gpu'. Known: auto, cpu, cuda, mps."),
+        ({"device": "meta"}, "Unknown device 'meta'. Known: auto, cpu, cuda, mps."),
         (
             {"device": "cuda:99"},
             "Device 'cuda:99' was asked for, but this machine has no such GPU.",

@@ -78,6 +78,58 @@ def test_an_index_of_eight_bits_is_opened_and_updated_with_eight_bits(quantised,
     assert {hit.title for hit in index.search("password", mode="dense")} >= {"Passwords"}
 
 
+def test_the_dtype_of_a_build_is_kept_in_the_index(quantised, folder, tmp_path):
+    from indexing import BuildConfig, IndexMismatchError, UsageError, build_index, open_index
+    from indexing.config import read_config
+
+    docs, built = tmp_path / "docs", tmp_path / "kb"
+    docs.mkdir()
+    (docs / "a.md").write_text("# Passwords\n\nHow to reset a password.", "utf-8")
+
+    build_index([docs], built, BuildConfig(encoder=folder, dtype="int8"))
+
+    assert open_index(built).generation.manifest.encoder.precision == "int8-static"
+    assert read_config(built / "build.toml")["dtype"] == "int8"
+    (docs / "b.md").write_text("# Flamingos\n\nWhat flamingos eat.", "utf-8")
+    for dtype in (None, "auto", "int8"):
+        build_index([docs], built, BuildConfig(dtype=dtype))
+    assert open_index(built, dtype="int8").search("password", mode="dense")
+    sentence = f"in int8 of the CPU, and this is {folder} in floats.*out or set it to int8, or"
+    with pytest.raises(IndexMismatchError, match=sentence):
+        build_index([docs], built, BuildConfig(dtype="float32"))
+    with pytest.raises(IndexMismatchError, match=sentence):
+        open_index(built, encoder=load_encoder(folder, device="cpu", backend="torch"))
+    with pytest.raises(IndexMismatchError, match=sentence):
+        open_index(built, dtype="bfloat16").search("password", mode="dense")
+    with pytest.raises(UsageError, match=r"Unknown dtype 'int7'\. Known: auto, float32"):
+        BuildConfig(dtype="int7")
+
+
+def test_an_index_moves_to_eight_bits_without_its_sources(
+    quantised, folder, tmp_path, small_encoder
+):
+    from indexing import BuildConfig, IndexMismatchError, build_index, open_index
+    from indexing.reencoding import reembed_index
+
+    docs, built = tmp_path / "docs", tmp_path / "kb"
+    docs.mkdir()
+    (docs / "a.md").write_text("# Passwords\n\nHow to reset a password.", "utf-8")
+    build_index([docs], built, encoder=small_encoder("bert-mean"))
+    with pytest.raises(IndexMismatchError, match=r"in floats, and this is .* in int8 of the CPU"):
+        build_index([docs], built, BuildConfig(dtype="int8"))
+
+    reembed_index(built, quantised)
+
+    assert open_index(built).encoder.engine == "openvino int8 on cpu"
+    build_index([docs], built, BuildConfig(dtype="int8"))
+
+
+def test_the_langchain_adapter_remembers_the_eight_bits(quantised):
+    from encoder.langchain_adapter import EncoderEmbeddings
+
+    assert EncoderEmbeddings(quantised).dtype == "int8"
+
+
 def test_torch_has_no_eight_bits_on_the_cpu(folder):
     with pytest.raises(ValueError, match="runs on a GPU, not on cpu"):
         load_encoder(folder, device="cpu", backend="torch", dtype="int8")

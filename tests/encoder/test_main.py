@@ -194,6 +194,15 @@ def test_selftest_passes_and_says_so(call, model_folder):
     ]
 
 
+def test_a_missing_file_is_named_where_the_output_is_there_already(call, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "x.npy").write_bytes(b"old")
+
+    code, _, err = call("encode", "none.txt", "--out", "x.npy")
+
+    assert (code, err) == (2, "error: There is no file none.txt.\n")
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "sentence"),
     [

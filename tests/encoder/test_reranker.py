@@ -161,7 +161,7 @@ def folder_of(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def reranker_of(folder_of):
-    return cache(lambda kind: load_reranker(str(folder_of(kind)), device="cpu"))
+    return cache(lambda kind: load_reranker(str(folder_of(kind)), device="cpu", backend="torch"))
 
 
 @pytest.fixture(params=[*CROSS, *ASKED])
@@ -265,6 +265,113 @@ def test_a_pair_scores_the_same_in_any_batch(kind, reranker_of):
 
     np.testing.assert_allclose(together, alone, atol=1e-5)
     np.testing.assert_allclose(reranker.compute_score(PAIRS[::-1]), together[::-1], atol=1e-5)
+
+
+# Through OpenVINO
+
+
+@pytest.fixture(scope="session")
+def converted_of(folder_of):
+    def load(kind):
+        return load_reranker(
+            str(folder_of(kind)), device="cpu", backend="openvino", dtype="float32"
+        )
+
+    return cache(load)
+
+
+@pytest.mark.parametrize("kind", CROSS)
+def test_openvino_gives_torchs_scores(kind, converted_of, reranker_of):
+    reranker = converted_of(kind)
+    pairs = PAIRS * 5  # several batches, which run at once
+
+    want = reranker_of(kind).compute_score(pairs)
+
+    np.testing.assert_allclose(reranker.compute_score(pairs), want, atol=1e-5)
+    np.testing.assert_allclose(reranker.compute_score(PAIRS[1]), want[1], atol=1e-5)
+    assert reranker.engine == "openvino float32 on cpu"
+
+
+def test_a_bert_reranker_is_told_which_text_is_which(converted_of):
+    one, other = ("reset my password", "press"), ("press", "reset my password")
+    reranker = converted_of("bert")
+
+    (tokens,) = reranker._tokenizer.encode([one])
+
+    assert set(tokens.types) == {0, 1}
+    assert abs(reranker.compute_score(one) - reranker.compute_score(other)) > 1e-3
+
+
+def test_a_cross_encoder_takes_openvino_by_itself_and_a_language_model_torch(folder_of):
+    for kind, engine in (("xlm-roberta", "openvino"), ("qwen3", "torch")):
+        reranker = load_reranker(str(folder_of(kind)), device="cpu")
+        assert reranker.engine == f"{engine} float32 on cpu"
+
+
+def test_sixteen_bits_through_openvino_keep_the_scores_near(folder_of, reranker_of):
+    reranker = load_reranker(
+        str(folder_of("bert")), device="cpu", backend="openvino", dtype="bfloat16"
+    )
+
+    want = reranker_of("bert").compute_score(PAIRS, normalize=True)
+    got = reranker.compute_score(PAIRS, normalize=True)
+    np.testing.assert_allclose(got, want, atol=0.03)
+    assert reranker.engine == "openvino bfloat16 on cpu"
+
+
+def test_a_converted_reranker_is_kept(folder_of, converted_of, monkeypatch):
+    from encoder.backends import openvino_pairs
+
+    want = converted_of("bert").compute_score(PAIRS)
+    monkeypatch.setattr(openvino_pairs, "converted", None)  # converting again would fail
+
+    again = load_reranker(str(folder_of("bert")), device="cpu", backend="openvino")
+
+    assert again.compute_score(PAIRS) == want
+
+
+def test_a_reranker_that_does_not_convert_runs_on_torch(folder_of, reranker_of, monkeypatch):
+    from encoder.backends import openvino_pairs
+    from encoder.backends.openvino import CannotRunError
+
+    def refuse(*_):
+        raise CannotRunError("no such operation")
+
+    monkeypatch.setattr(openvino_pairs, "load_pair_graph", lambda *_, **__: refuse())
+    name = str(folder_of("bert"))
+
+    assert load_reranker(name, device="cpu").engine == "torch float32 on cpu"
+    with pytest.raises(ValueError, match=r"cannot run this model \(no such operation\); load it"):
+        load_reranker(name, device="cpu", backend="openvino")
+
+
+def test_scores_that_are_not_finite_are_no_scores(folder_of, tmp_path):
+    import shutil
+
+    from safetensors.torch import load_file, save_file
+
+    folder = shutil.copytree(folder_of("bert"), tmp_path / "model")
+    weights = load_file(folder / "model.safetensors")
+    weights["classifier.bias"][:] = torch.nan
+    save_file(weights, folder / "model.safetensors", {"format": "pt"})
+
+    for backend in ("torch", "openvino"):
+        reranker = load_reranker(str(folder), device="cpu", backend=backend)
+        with pytest.raises(ArithmeticError, match="scores that are not finite"):
+            reranker.compute_score(PAIRS)
+
+
+@pytest.mark.parametrize(
+    ("kind", "arguments", "sentence"),
+    [
+        ("bert", {"backend": "onnx"}, "Unknown backend 'onnx'. Known: auto, torch, openvino"),
+        ("bert", {"backend": "openvino", "dtype": "float16"}, "float32, bfloat16 and int8, not fl"),
+        ("qwen3", {"backend": "openvino"}, "runs cross-encoders, no language models"),
+    ],
+)
+def test_what_openvino_does_not_run(folder_of, kind, arguments, sentence):
+    with pytest.raises(ValueError, match=sentence):
+        load_reranker(str(folder_of(kind)), device="cpu", **arguments)
 
 
 # Cutting
@@ -401,6 +508,36 @@ def test_a_time_limit_gives_what_was_scored_by_then_the_first_first(reranker_of)
     assert np.isnan(reranker.score("a", documents, time_limit_s=0)).all()
     assert reranker.rerank("a", documents, time_limit_s=0) == []
     assert len(reranker.rerank("a", documents[:9], time_limit_s=60)) == 9
+
+
+class SmallScorer(SlowScorer):
+    """Has room for so many tokens at a time."""
+
+    def __init__(self, room):
+        self.room = room
+
+    def score(self, pairs):
+        if len(pairs) * max(len(pair.ids) for pair in pairs) > self.room:
+            raise RuntimeError("CUDA out of memory. Tried to allocate 2 GiB")
+        return np.array([len(pair.ids) for pair in pairs], np.float32)
+
+
+def test_a_full_memory_halves_the_batches_for_good(reranker_of, caplog):
+    from encoder import Reranker
+
+    tokenizer = reranker_of("bert")._tokenizer
+    small = SmallScorer(100)
+    reranker = Reranker("small", CROSS_ENCODER, tokenizer, small)
+
+    got = reranker.compute_score(PAIRS * 3)
+
+    assert got == [len(pair.ids) for pair in tokenizer.encode(PAIRS * 3)]
+    assert small.token_budget <= 100
+    assert "ran out of memory" in caplog.text
+    with pytest.raises(MemoryError, match="no room for a pair of 9 tokens in the free memory of c"):
+        Reranker("none", CROSS_ENCODER, tokenizer, SmallScorer(5)).compute_score(
+            [("a b c", "d e f")]
+        )
 
 
 def test_windows_give_the_scores_of_one_batch(reranker_of):

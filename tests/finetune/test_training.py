@@ -238,6 +238,26 @@ def test_a_training_that_goes_on_ends_bit_for_bit_as_one_that_never_stopped(
     assert trainer.losses == resumed.losses
 
 
+def test_a_run_that_was_cut_off_goes_on_to_the_same_figures(config, records, tmp_path):
+    material = Material(sets=[TrainingSet("pairs", records[:200])])
+    chosen = config(epochs=3, save_every=6, learning_rate=5e-3)
+    whole = train(material, tmp_path / "whole", chosen)
+
+    def stop(step, *_):
+        if step == 17:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train(material, tmp_path / "cut", chosen, progress=stop)
+    with pytest.raises(UsageError, match="was begun with epochs 3, not 4"):
+        train(material, tmp_path / "cut", config(epochs=4, save_every=6), resume=True)
+    again = train(material, tmp_path / "cut", chosen, resume=True)
+
+    own = {"model", "seconds", "training_s"}
+    for name in whole.keys() - own:
+        assert again[name] == whole[name], name
+
+
 def test_dropout_is_drawn_anew_so_that_equal_ends_prove_something(config, records, tmp_path):
     ends = []
     for seed in (1, 2):

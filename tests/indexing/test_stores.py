@@ -404,13 +404,13 @@ def test_rows_of_several_blocks_and_devices_are_searched_together(monkeypatch):
 
 
 def test_an_unknown_store_is_refused(tmp_path):
-    message = "Unknown store 'milvus'. Known: faiss, exact, torch."
+    message = "Unknown store 'qdrant'. Known: faiss, exact, torch, milvus."
 
     with pytest.raises(UsageError) as caught:
-        make_store("milvus", DIM)
+        make_store("qdrant", DIM)
     assert str(caught.value) == message
     with pytest.raises(UsageError) as caught:
-        open_store("milvus", tmp_path)
+        open_store("qdrant", tmp_path)
     assert str(caught.value) == message
 
 

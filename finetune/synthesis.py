@@ -1,0 +1,198 @@
+"""An index in, training pairs out, for when nobody has labels.
+
+Queries are headings, titles, questions that stand in the text, and sentences taken out of their
+place (inverse cloze, Lee et al. 2019, https://arxiv.org/abs/1906.00300). What does not find its own
+text again in the index (round trip, Alberti et al. 2019, https://arxiv.org/abs/1906.05416) is left
+out.
+"""
+
+import random
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from data.pairs import PairRecord
+from data.records import Chunk, Document
+from indexing.sentences import split_sentences
+
+WAYS = ("heading", "title", "question", "cloze")
+"""Ways to a query without a language model."""
+_COMMON = 3
+"""A heading of more documents than this names no subject, as "Introduction" does."""
+_LEAST_QUERY, _LEAST_TEXT = 4, 40
+"""Characters; in Chinese four can be a question."""
+_KEPT_SENTENCE = 0.1
+"""How often inverse cloze leaves the sentence in its text, so that words count too (Lee et al.)."""
+Progress = Callable[[int, int], None]
+
+
+class Searches(Protocol):
+    """An open index, as far as it is needed."""
+
+    def search(self, query: str, k: int = 10) -> Sequence[object]:
+        """Hits, best first; each has a `chunk`, its id."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Passage:
+    """A chunk with the title of its document."""
+
+    chunk: Chunk
+    title: str
+    is_first: bool
+    """Of its document."""
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """A query that was made for a chunk."""
+
+    way: str
+    query: str
+    text: str
+    chunk: int
+
+
+@dataclass(kw_only=True)
+class SynthesisReport:
+    """What was made, and what was left out for which reason."""
+
+    passages: int = 0
+    made: Counter[str] = field(default_factory=Counter)
+    """Pairs that are kept, by way."""
+    left_out: Counter[str] = field(default_factory=Counter)
+    """By reason: `round trip`, `duplicate`."""
+
+
+def passages_of(portions: Iterable[Iterable[tuple[Document, Sequence[Chunk]]]]) -> list[Passage]:
+    """The chunks of documents with their titles."""
+    return [
+        Passage(chunk, document.title, place == 0)
+        for portion in portions
+        for document, chunks in portion
+        for place, chunk in enumerate(chunks)
+    ]
+
+
+def make_pairs(
+    passages: Sequence[Passage], *, ways: Sequence[str] = WAYS, seed: int = 0
+) -> Iterator[Made]:
+    """Make queries for chunks; the same seed makes the same ones.
+
+    Args:
+        passages: All chunks of the knowledge base.
+        ways: Of `WAYS`.
+        seed: Draws the sentences of inverse cloze.
+
+    Raises:
+        ValueError: If a way is unknown.
+    """
+    unknown = [way for way in ways if way not in WAYS]
+    if unknown:
+        raise ValueError(f"Unknown way to pairs {unknown[0]!r}. Known: {', '.join(WAYS)}.")
+    common = _common_headings(passages)
+    for passage in passages:
+        chunk = passage.chunk
+        body = _body(chunk)
+        for way in ways:
+            drawn = random.Random(f"{seed}/{way}/{chunk.document}/{chunk.start}")
+            found: Iterable[tuple[str, str]]
+            if way == "heading":
+                found = _from_heading(chunk, body, common)
+            elif way == "title":
+                found = [(passage.title, body)] if passage.is_first else []
+            elif way == "question":
+                found = _from_questions(body)
+            else:
+                found = _from_cloze(body, drawn)
+            for query, text in found:
+                query, text = " ".join(query.split()), text.strip()
+                if len(query) >= _LEAST_QUERY and len(text) >= _LEAST_TEXT:
+                    yield Made(way, query, text, chunk.id)
+
+
+def keep_found(
+    made: Iterable[Made],
+    index: Searches | None,
+    *,
+    k: int = 10,
+    report: SynthesisReport | None = None,
+    progress: Callable[[int, int | None], None] = lambda done, total: None,
+) -> list[PairRecord]:
+    """Keep each query once, and only where its own chunk is among the first `k` hits for it.
+
+    Inverse cloze is not searched for: its sentence stands in the index as it is.
+
+    Args:
+        made: Queries.
+        index: Where they must find their chunks; None keeps all.
+        k: How deep to look.
+        report: Is filled.
+        progress: Called with (queries done, None).
+    """
+    report = report if report is not None else SynthesisReport()
+    seen: set[str] = set()
+    kept = []
+    for done, one in enumerate(made, start=1):
+        progress(done, None)
+        if one.query.casefold() in seen:
+            report.left_out["duplicate"] += 1
+            continue
+        seen.add(one.query.casefold())
+        if index is not None and one.way != "cloze":
+            hits = index.search(one.query, k)
+            if one.chunk not in {getattr(hit, "chunk", None) for hit in hits}:
+                report.left_out["round trip"] += 1
+                continue
+        report.made[one.way] += 1
+        kept.append(PairRecord(queries=(one.query,), positives=(one.text,), place=one.way))
+    return kept
+
+
+def _common_headings(passages: Iterable[Passage]) -> set[str]:
+    documents: dict[str, set[str]] = {}
+    for passage in passages:
+        for heading in passage.chunk.heading[-1:]:
+            documents.setdefault(heading.casefold(), set()).add(passage.chunk.document)
+    return {heading for heading, found in documents.items() if len(found) > _COMMON}
+
+
+def _body(chunk: Chunk) -> str:
+    """The chunk's text without the heading that it starts with: it would give the query away."""
+    lines = chunk.text.split("\n")
+    headings = {heading.casefold() for heading in chunk.heading}
+    while lines and (
+        not lines[0].strip() or lines[0].strip("#=- \t").casefold() in headings | {""}
+    ):
+        lines.pop(0)
+    return "\n".join(lines)
+
+
+def _from_heading(chunk: Chunk, body: str, common: set[str]) -> Iterator[tuple[str, str]]:
+    if chunk.heading and chunk.heading[-1].casefold() not in common:
+        yield chunk.heading[-1], body
+
+
+def _from_questions(body: str) -> Iterator[tuple[str, str]]:
+    """Each question of the text with what follows it."""
+    for start, end in split_sentences(body):
+        sentence = body[start:end].strip()
+        if sentence.endswith(("?", "？")) and "\n" not in sentence:
+            yield sentence.lstrip("#>*-0123456789. \t"), body[end:]
+
+
+def _from_cloze(body: str, drawn: random.Random) -> Iterator[tuple[str, str]]:
+    """One sentence, and the text without it."""
+    spans = split_sentences(body)
+    fitting = [
+        (start, end)
+        for start, end in spans
+        if end - start >= 2 * _LEAST_QUERY and end - start <= len(body) / 2
+    ]
+    if len(spans) < 3 or not fitting:
+        return
+    start, end = drawn.choice(fitting)
+    is_kept = drawn.random() < _KEPT_SENTENCE
+    yield body[start:end], body if is_kept else body[:start] + body[end:]

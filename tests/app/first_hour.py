@@ -1,0 +1,176 @@
+"""A new user's first hour, in a real browser on real files; `make first-hour` runs it.
+
+Two knowledge bases from the collection that `ANGLER_DATA` names: 64 real files of 17 kinds, some of
+them damaged, and Chinese news. The server is stopped in the middle of a build.
+"""
+
+import gzip
+import json
+import time
+
+import pytest
+from selenium.webdriver import ActionChains
+from selenium.webdriver.common.keys import Keys
+
+from app import jobs
+from app.inventory import Standing, inventory
+from app.jobs import Outcome
+from app.library import Library
+from benchmarks.machine import judged_sets
+from tests.app.test_browser import driver, served
+from tests.app.test_screens_browser import Screens
+
+__all__ = ["driver"]
+
+pytestmark = pytest.mark.browser
+
+NEWS = 600
+
+
+@pytest.fixture(scope="module")
+def files():
+    return sorted((judged_sets() / "files" / "files").iterdir())
+
+
+@pytest.fixture(scope="module")
+def news(tmp_path_factory):
+    """News as text files, each called by its first words."""
+    folder = tmp_path_factory.mktemp("新闻")
+    with gzip.open(judged_sets() / "crud_news_zh" / "corpus.jsonl.gz", "rt") as lines:
+        for number, line in zip(range(NEWS), lines, strict=False):
+            (folder / f"{number:04}.txt").write_text(json.loads(line)["text"], "utf-8")
+    return sorted(folder.iterdir())
+
+
+def make(screens, name, files):
+    """Make a knowledge base and hand it its files."""
+    screens.visit("documents", lang="en")
+    screens.press("new_base")
+    screens.type("new_name", name)
+    screens.driver.execute_script(
+        "[...document.querySelectorAll('[role=dialog] button')]"
+        ".find(b => b.innerText === 'Create').click()"
+    )
+    screens.wait_until(lambda: "There are no documents yet" in screens.text())
+    for start in range(0, len(files), 200):
+        box = screens.find("input[type=file]:not([webkitdirectory])")[0]
+        before = screens.text()
+        box.send_keys("\n".join(map(str, files[start : start + 200])))
+        screens.wait_until(lambda before=before: screens.text() != before)
+        screens.settle()
+    screens.wait_until(lambda: screens.find(".st-key-update button"))
+
+
+def wait_for_job(listing, seconds=900):
+    end = time.monotonic() + seconds
+    while jobs.is_running(listing) and time.monotonic() < end:
+        time.sleep(0.5)
+    return jobs.last(listing)
+
+
+def search(screens, question, **parameters):
+    screens.visit("", **{"q": question, "mode": "hybrid", "k": "5", "lang": "en"} | parameters)
+    screens.wait_for("#hit-1")
+
+
+def test_the_first_hour(driver, files, news, tmp_path):
+    home, fresh = tmp_path / "home", tmp_path / "fresh"
+    with served(tmp_path / "1.log", ANGLER_HOME=home) as url:
+        mixed, chinese = make_both(Screens(driver, url), Library(home), files, news)
+    assert jobs.is_running(chinese), "the build ended before the server was stopped"
+    check_reasons(mixed)
+
+    with served(tmp_path / "2.log", ANGLER_HOME=home) as url:
+        screens = Screens(driver, url)
+        job = wait_for_job(chinese)
+        assert job.outcome is Outcome.DONE, job
+        assert job.report["documents"] + job.report["duplicates"] == NEWS
+        ask_and_remove(screens, chinese)
+        backup = back_up(screens, chinese, home)
+
+    (fresh / "backups").mkdir(parents=True)
+    (fresh / "backups" / backup.name).write_bytes(backup.read_bytes())
+    with served(tmp_path / "3.log", ANGLER_HOME=fresh) as url:
+        screens = Screens(driver, url)
+        restore_in_browser(screens, backup.name)
+        screens.wait_until(lambda: Library(fresh).all() and Library(fresh).all()[0].has_index)
+        [restored] = Library(fresh).all()
+        assert wait_for_job(restored).outcome is Outcome.DONE
+        assert restored.name == "人民网新闻"
+        search(screens, "人民网")
+        assert screens.find("#hit-1")
+
+
+def make_both(screens, library, files, news):
+    make(screens, "Files of all kinds", files)
+    screens.press("update")
+    [mixed] = library.all()
+    assert wait_for_job(mixed).outcome is Outcome.DONE
+    make(screens, "人民网新闻", news)
+    screens.press("update")
+    chinese = next(one for one in library.all() if one.name == "人民网新闻")
+    screens.wait_until(lambda: (jobs.last(chinese).done or 0) > 5)
+    return mixed, chinese
+
+
+def check_reasons(listing):
+    states = {row.document: row for row in inventory(listing)}
+    assert states["wiki.md"].standing is Standing.INDEXED
+    assert "random.bin" not in states  # refused with its reason when it was dropped
+    assert "password" in states["password_tika.docx"].reason.lower()
+    assert all(row.reason for row in states.values() if row.standing is Standing.FAILED)
+
+
+def ask_and_remove(screens, chinese):
+    question = "中国人民解放军建军招待会 柏林"
+    search(screens, question, kb=chinese.id)
+    assert screens.texts("#hit-1 .document") == ["0000.txt"]
+    screens.visit("ask", lang="zh")
+    box = screens.wait_for("[data-testid=stChatInput] textarea")
+    box.send_keys("谁在柏林举行了招待会？", Keys.ENTER)
+    screens.wait_until(lambda: screens.find(".angler-answer blockquote"))
+    assert "招待会" in screens.texts(".angler-answer")[0]
+
+    remove_in_browser(screens, chinese, "0000.txt")
+    time.sleep(1)
+    assert wait_for_job(chinese).outcome is Outcome.DONE
+    search(screens, question, kb=chinese.id)
+    assert screens.texts("#hit-1 .document") != ["0000.txt"]
+
+
+def back_up(screens, chinese, home):
+    screens.visit("documents", kb=chinese.id, lang="en")
+    screens.wait_until(lambda: screens.find("[data-testid=stTab]"))[1].click()
+    screens.press("back_up")
+    screens.wait_until(lambda: list((home / "backups").glob("*.kb.zip")))
+    return next((home / "backups").glob("*.kb.zip"))
+
+
+def remove_in_browser(screens, listing, document):
+    """Choose a row of the table, which is drawn on a canvas, and remove it."""
+    screens.visit("documents", kb=listing.id, lang="en")
+    screens.type("narrow_text", document)
+    screens.settle()
+    screens.wait_until(lambda: screens.find("[data-testid=stDataFrame] canvas"))
+    table = screens.find("[data-testid=stDataFrame]")[0]
+    width = table.size["width"]
+    height = table.size["height"]
+    ActionChains(screens.driver).move_to_element_with_offset(
+        table, -width // 2 + 15, -height // 2 + 55
+    ).click().perform()
+    screens.press("remove")
+    screens.press("remove_confirm")
+    screens.wait_until(lambda: "Index 1 changes" in screens.text())
+    screens.press("update")
+
+
+def restore_in_browser(screens, name):
+    screens.visit("documents", lang="en")
+    screens.press("new_base")
+    screens.wait_until(lambda: screens.find("[role=dialog] [data-testid=stTab]"))[1].click()
+    box = screens.wait_until(lambda: screens.find(".st-key-restore_kept input"))[0]
+    box.send_keys(name, Keys.ENTER)
+    screens.driver.execute_script(
+        "[...document.querySelectorAll('[role=dialog] button')]"
+        ".find(b => b.innerText === 'Restore').click()"
+    )
