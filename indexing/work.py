@@ -406,7 +406,7 @@ _OF_OURS = (BackupError, CorruptIndexError, IndexLockedError, IndexNotFoundError
 def _disk_failure(index: Path, error: Exception) -> BuildFailedError:
     reason = getattr(error, "strerror", None) or str(error)
     return BuildFailedError(
-        f"Writing the index in {index} failed: {reason}. It is as it was before; "
+        f"Writing the index in {index} failed: {reason.rstrip('.')}. It is as it was before; "
         "nothing was lost, and the same call goes on from here."
     )
 

@@ -596,8 +596,8 @@ def _named_holder(lock: Path) -> str:
 
 def _told(place: MilvusPlace, what: str, error: Exception) -> StoreError:
     """An error of Milvus as one sentence."""
-    text = str(getattr(error, "message", "") or error)
-    lowered = text.lower()
+    # The client tells of a refused token and of a silent server in the same words.
+    lowered = f"{getattr(error, 'message', '')} {error} {error.__cause__ or ''}".lower()
     if re.search("unauthenticated|authenticat|authoriz|credential|permission", lowered):
         return StoreError(
             f"{_capital(place.shown)} does not accept the token. Give a valid one as "

@@ -33,9 +33,20 @@ class MilvusServer:
 
     def start(self) -> None:
         log = (self.folder / "server.log").open("ab")
-        command = [PROGRAM, "--data", self.folder / "data", "--proxy-port", str(self.port)]
+        data = self.folder / "data"
+        command: list[str | Path] = [PROGRAM, "--data", data, "--proxy-port", str(self.port)]
+        command += ["--authorization-enabled", "1"]
+        around = dict(os.environ)
+        if (data / "bin/milvus").is_file():
+            # The program would take another port, as the one before is not quite free: start the
+            # server that it has unpacked, with the configuration that it has written.
+            command = [data / "bin/milvus", "run", "standalone"]
+            around |= {"DEPLOY_MODE": "STANDALONE", "MILVUS_RUN_DIR": str(data / "run")}
+            around |= {"METRICS_PORT": str(free_port()), "LD_LIBRARY_PATH": str(data / "bin")}
         self._process = subprocess.Popen(
-            [*map(str, command), "--authorization-enabled", "1"],
+            command,
+            cwd=data if data.is_dir() else None,
+            env=around,
             stdout=log,
             stderr=log,
             start_new_session=True,  # so that the server goes with the program that started it
