@@ -175,7 +175,8 @@ class StepTrainer(Trainer):
 
         def loss(rows: Tensor) -> Tensor:
             whole = self._gathered(rows, places, len(batch.texts))
-            return objective(whole, batch, self._config) * self.args.world_size
+            scaled: Tensor = objective(whole, batch, self._config) * self.args.world_size
+            return scaled
 
         found = backward_in_parts(
             [groups],
@@ -184,7 +185,8 @@ class StepTrainer(Trainer):
             backward=self.accelerator.backward,
             unsynchronised=partial(self.accelerator.no_sync, model),
         )
-        return found / self.args.world_size
+        mean: Tensor = found / self.args.world_size
+        return mean
 
     def _gathered(self, rows: Tensor, places: list[int], count: int) -> Tensor:
         """The embeddings of all texts in the batch's order; gradients flow into `rows` alone."""
