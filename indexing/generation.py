@@ -64,6 +64,7 @@ class Generation:
         self.delta = Segment(folder / DELTA, store=store) if has_delta else None
         self.deleted: NDArray[np.int64] = np.load(folder / DELETED, allow_pickle=False)
         """Chunks of the base that are no longer there, ascending."""
+        self.deleted.flags.writeable = False  # so stores may remember what they made of it
         self._shared = SharedReader(self) if with_stores and shared else None
         self._lexical = LexicalIndex(folder / LEXICAL) if with_stores else None
         chosen = read_sections(folder).get(FUSION)
@@ -182,7 +183,9 @@ class Generation:
             raise FilterError(self._unknown_field(sorted(unknown)[0]))
         parts = [catalog.matching(tree) for catalog in catalogs]
         parts[0] = np.setdiff1d(parts[0], self.deleted, assume_unique=True)
-        return np.unique(np.concatenate(parts))
+        found = np.unique(np.concatenate(parts))
+        found.flags.writeable = False  # so stores may remember what they made of it
+        return found
 
     @cached_property
     def known_fields(self) -> set[str]:

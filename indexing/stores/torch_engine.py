@@ -138,18 +138,20 @@ def engine_for(device: str) -> TorchEngine | None:
     """What builds an index on a device; None where FAISS does it on the CPU.
 
     Args:
-        device: `auto` takes the GPU where there is one, `cuda` demands it, `cpu` leaves it to
-            FAISS, `torch-cpu` has torch do it on the CPU.
+        device: As for an encoder: `auto` takes the GPU where there is one, `cpu` leaves it to
+            FAISS, and of several devices the first counts. `torch-cpu` has torch do it on the CPU.
 
     Raises:
         UsageError: If there is no GPU for `cuda`, or no such device.
     """
-    if device == "cpu" or (device == "auto" and not torch.cuda.is_available()):
+    first = device.partition(",")[0].strip()
+    has_gpu = torch.cuda.is_available()
+    if first == "cpu" or (first == "auto" and not has_gpu):
         return None
-    if device == "torch-cpu":
+    if first == "torch-cpu":
         return TorchEngine("cpu")
-    if device not in {"auto", "cuda"}:
-        raise UsageError(f"Unknown device {device!r}. Known: auto, cpu, cuda, torch-cpu.")
-    if not torch.cuda.is_available():
+    if first != "auto" and first.partition(":")[0] != "cuda":
+        raise UsageError(f"Unknown device {device!r}. Known: auto, cpu, cuda, cuda:N, torch-cpu.")
+    if not has_gpu:
         raise UsageError("There is no CUDA device to build the index on; use --device cpu.")
-    return TorchEngine("cuda")
+    return TorchEngine("cuda" if first == "auto" else first)

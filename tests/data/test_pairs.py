@@ -298,7 +298,7 @@ def texts(records):
         ("a.json", as_lines(ROWS)),
         ("a.jsonl", b"\xef\xbb\xbf" + as_lines(ROWS)),
         ("a.jsonl", as_lines(ROWS).replace(b"\n", b"\r\n\r\n")),
-        ("a.jsonl.gz", gzip.compress(as_lines(ROWS))),
+        ("a.jsonl.gz", gzip.compress(as_lines(ROWS), mtime=0)),
         ("a.JSON", json.dumps(ROWS).encode()),
         ("a.json", json.dumps(ROWS, indent=2).encode()),
         ("a.json", json.dumps({k: [r[k] for r in ROWS] for k in ROWS[0]}).encode()),

@@ -186,6 +186,24 @@ def test_several_threads_search_at_once(folders, name):
         assert one.ids.tolist() == other.ids.tolist()
 
 
+def test_ids_that_nobody_can_change_are_looked_up_once(folders, monkeypatch):
+    store = open_store("faiss", folders("ivf_flat"))
+    frozen, free = IDS[:9_000].copy(), IDS[:9_000].copy()
+    frozen.flags.writeable = False
+    looked_up = []
+    places = store._places
+    monkeypatch.setattr(store, "_places", lambda ids: looked_up.append(1) or places(ids))
+
+    for _ in range(3):
+        store.search(QUERIES[:1], 3, excluded=frozen)
+    assert len(looked_up) == 1
+    for _ in range(3):
+        store.search(QUERIES[:1], 3, excluded=free)
+    assert len(looked_up) == 4
+    store.remove(frozen[:1])
+    assert not np.isin(store.search(QUERIES, 9, excluded=frozen).ids, frozen).any()
+
+
 @pytest.mark.parametrize("name", ["ivf_flat", "ivf_sq8", "scann", "rabitq", "sq8"])
 def test_the_same_rows_make_the_same_files(folders, tmp_path, name):
     build_store("faiss", tmp_path, IDS, ROWS, index_type=name)

@@ -153,6 +153,15 @@ def test_no_rows_have_no_cells_and_no_codes():
 
 def test_the_device_says_who_builds():
     assert engine_for("cpu") is None
+    assert engine_for("cpu,cpu") is None
     assert isinstance(engine_for("torch-cpu"), TorchEngine)
     with pytest.raises(UsageError, match="Unknown device 'tpu'"):
         engine_for("tpu")
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")
+@pytest.mark.parametrize("device", ["cuda", "cuda:1", "cuda:0,cuda:1"])
+def test_a_gpu_that_is_not_there_is_refused(device):
+    assert engine_for("auto") is None
+    with pytest.raises(UsageError, match="no CUDA device to build the index on; use --device cpu"):
+        engine_for(device)
