@@ -2,14 +2,16 @@
 
 import hashlib
 import json
+import shutil
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 import indexing.calibrating
 from data import GoldenQuestion
-from indexing import build_index, open_index
+from indexing import CorruptIndexError, build_index, open_index
 from indexing.calibrating import (
     calibrate_index,
     fusion_for,
@@ -221,6 +223,17 @@ def test_scanning_finds_what_the_stores_find(tmp_path, make_word_encoder):
 
     assert got.ids.tolist() == want.ids.tolist()
     np.testing.assert_allclose(got.scores, want.scores, rtol=1e-5)
+
+
+def test_one_flipped_byte_in_a_calibration_is_noticed(kb, tmp_path, make_word_encoder):
+    copy = Path(shutil.copytree(kb, tmp_path / "kb"))
+    path = next(copy.glob("gen-*/calibration.json"))
+    good = path.read_bytes()
+
+    for place in range(0, len(good), len(good) // 5):
+        path.write_bytes(good[:place] + bytes([good[place] ^ 1]) + good[place + 1 :])
+        with pytest.raises(CorruptIndexError, match=r"calibration\.json"):
+            open_index(copy, encoder=make_word_encoder())
 
 
 def test_a_small_index_has_no_relevance(tmp_path, word_encoder):

@@ -84,6 +84,20 @@ def test_duplicates_are_known_in_each_format_that_has_them(name, tmp_path, defau
     assert [hit.document for hit in hits] == ["handbook/zh/请假.md"]
 
 
+def test_one_flipped_byte_in_any_file_of_any_format_is_noticed(kb, default_encoder):
+    files = [path for path in sorted(current_folder(kb).rglob("*")) if path.stat().st_size]
+    assert len([path for path in files if path.is_file()]) >= 20
+
+    for path in filter(Path.is_file, files):
+        good = path.read_bytes()
+        for place in (0, len(good) // 2, len(good) - 1):
+            path.write_bytes(good[:place] + bytes([good[place] ^ 4]) + good[place + 1 :])
+            with pytest.raises(CorruptIndexError, match=path.name):
+                open_index(kb, encoder=default_encoder)
+        path.write_bytes(good)
+    assert len(open_index(kb, encoder=default_encoder)) == 4
+
+
 def test_a_way_of_splitting_that_came_later_is_refused(kb):
     folder = current_folder(kb)
     manifest = Manifest.read(folder)
