@@ -7,6 +7,7 @@ from pathlib import Path
 
 from encoder.errors import ModelNotFoundError
 from encoder.registry import ModelRow, find_row
+from encoder.rerankers import find_reranker
 
 MODELSCOPE = "modelscope:"
 """Before an id: the model is to come from ModelScope."""
@@ -56,9 +57,10 @@ def _from_hugging_face(
             )
         )
     except (HfHubHTTPError, LocalEntryNotFoundError, HFValidationError, OSError) as error:
-        known = "a model of the registry" if row else "no model of the registry"
+        is_known = row is not None or find_reranker(model) is not None
+        known = "a model of the registry" if is_known else "no model of the registry"
         raise ModelNotFoundError(
-            f"Cannot load the encoder {model!r} ({known}): it is no folder here, it was not "
+            f"Cannot load the model {model!r} ({known}): it is no folder here, it was not "
             f"downloaded before, and the model hub gave no such model or was out of reach "
             f"({type(error).__name__}). Check the name and the network, or give a folder."
         ) from error

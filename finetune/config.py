@@ -15,7 +15,7 @@ from typing import Any, get_args, get_origin, get_type_hints
 from encoder.errors import UsageError
 
 METHODS = ("full", "lora", "qlora", "bitfit")
-LOSSES = ("auto", "in_batch", "cosent", "angle", "angle_mix")
+LOSSES = ("auto", "in_batch", "distillation", "margin_mse", "cosent", "angle", "angle_mix")
 SCHEDULES = ("linear", "cosine", "constant")
 PRECISIONS = ("auto", "float32", "bfloat16", "float16")
 DEFAULT_RECIPE = "default"
@@ -32,7 +32,9 @@ class TrainConfig:
     """What is trained: `full` all weights, `lora` low-rank adapters, `qlora` the same over weights
     of 4 bits (GPU), `bitfit` the biases."""
     loss: str = "auto"
-    """`auto` is in-batch negatives for pairs and triplets, and CoSENT for scored pairs."""
+    """`auto` is in-batch negatives for pairs and triplets, and CoSENT for scored pairs. With a
+    teacher's scores of positive and negatives: `distillation`, its distribution beside in-batch
+    negatives as FlagEmbedding does, and `margin_mse`."""
     temperature: float = 0.05
     """Divides the cosines."""
     symmetric: bool = False

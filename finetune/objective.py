@@ -33,10 +33,13 @@ def _loss(embeddings: Tensor, batch: Batch, config: TrainConfig) -> Tensor:
     queries, positives = embeddings[list(batch.queries)], embeddings[list(batch.positives)]
     if batch.labels:
         return _scored(queries, positives, batch, config)
-    if config.loss not in {"auto", "in_batch"}:
+    if config.loss in {"cosent", "angle", "angle_mix"}:
         raise ValueError(f"The loss {config.loss} needs scored pairs; these have no score.")
+    if config.loss == "margin_mse":
+        groups, teacher = _taught(embeddings, batch, config)
+        return losses.margin_mse(queries, groups, teacher)
     flat = [place for places in batch.negatives for place in places]
-    return losses.in_batch_negatives(
+    found = losses.in_batch_negatives(
         queries,
         positives,
         embeddings[flat] if flat else None,
@@ -44,6 +47,26 @@ def _loss(embeddings: Tensor, batch: Batch, config: TrainConfig) -> Tensor:
         symmetric=config.symmetric,
         exclude=_exclude(batch, flat, embeddings.device),
     )
+    if config.loss == "distillation":
+        groups, teacher = _taught(embeddings, batch, config)
+        found = found + losses.listwise_distillation(
+            queries, groups, teacher, temperature=config.temperature
+        )
+    return found
+
+
+def _taught(embeddings: Tensor, batch: Batch, config: TrainConfig) -> tuple[Tensor, Tensor]:
+    """Positive and negatives of each query, shape (batch, size, dim), and the teacher's scores."""
+    sizes = {len(places) for places in batch.negatives}
+    if not batch.teacher or len(sizes) != 1:
+        raise ValueError(
+            f"The loss {config.loss} needs a teacher's scores (pos_scores, neg_scores) and as many "
+            f"negatives for each query; this step has {sorted(sizes)} negatives"
+            f"{'' if batch.teacher else ' and no scores'}."
+        )
+    rows = zip(batch.positives, batch.negatives, strict=True)
+    groups = embeddings[torch.tensor([[positive, *others] for positive, others in rows])]
+    return groups, torch.tensor(batch.teacher, dtype=torch.float32, device=embeddings.device)
 
 
 def _scored(queries: Tensor, positives: Tensor, batch: Batch, config: TrainConfig) -> Tensor:

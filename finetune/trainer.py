@@ -4,7 +4,7 @@ import json
 import os
 import shutil
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,7 @@ from encoder.tokenizer import Tokens
 from finetune.batches import Batch, Schedule
 from finetune.config import TrainConfig
 from finetune.errors import TrainingStoppedError
+from finetune.gradient_cache import backward_in_parts
 from finetune.objective import objective
 from finetune.trainable import TrainableEncoder, in_groups, put_weights
 
@@ -163,32 +164,29 @@ class StepTrainer(Trainer):
     def _in_pieces(
         self, model: torch.nn.Module, batch: Batch, tokens: Sequence[Tokens], own: list[int]
     ) -> Tensor:
-        """GradCache: the gradients of the embeddings first, then those of the weights by pieces.
-
-        Source: Gao et al. 2021 (https://arxiv.org/abs/2101.06983).
-        """
+        """The same loss and gradients in the memory of `batch_size` records."""
         budget = self._encoder.token_budget(self._config.batch_size)
         groups = list(in_groups(_lengths(tokens), budget))
-        states = []
-        with torch.no_grad():
-            parts = []
-            for group in groups:
-                states.append(_random_state(self._encoder.device))
-                parts.append(model(*self._encoder.inputs([tokens[at] for at in group])))
-        rows = torch.cat(parts).requires_grad_()
         places = [own[at] for group in groups for at in group]
-        loss = objective(self._gathered(rows, places, len(batch.texts)), batch, self._config)
-        (gradients,) = torch.autograd.grad(loss * self.args.world_size, rows)
-        start = 0
-        for number, (group, state) in enumerate(zip(groups, states, strict=True)):
-            is_last = number + 1 == len(groups)
-            waiting = nullcontext() if is_last else self.accelerator.no_sync(model)
-            with waiting, _as_before(state, self._encoder.device):
-                part = model(*self._encoder.inputs([tokens[at] for at in group]))
-                wanted = gradients[start : start + len(group)]
-                self.accelerator.backward((part * wanted).sum())
-            start += len(group)
-        return loss.detach()
+
+        def encode(group: Sequence[int]) -> Tensor:
+            found: Tensor = model(*self._encoder.inputs([tokens[at] for at in group]))
+            return found
+
+        def loss(rows: Tensor) -> Tensor:
+            whole = self._gathered(rows, places, len(batch.texts))
+            scaled: Tensor = objective(whole, batch, self._config) * self.args.world_size
+            return scaled
+
+        found = backward_in_parts(
+            [groups],
+            encode,
+            loss,
+            backward=self.accelerator.backward,
+            unsynchronised=partial(self.accelerator.no_sync, model),
+        )
+        mean: Tensor = found / self.args.world_size
+        return mean
 
     def _gathered(self, rows: Tensor, places: list[int], count: int) -> Tensor:
         """The embeddings of all texts in the batch's order; gradients flow into `rows` alone."""
@@ -318,21 +316,6 @@ class _Steps(Dataset[Batch]):
 
     def __getitem__(self, step: int) -> Batch:
         return self._schedule.batch(step)
-
-
-def _random_state(device: torch.device) -> tuple[Tensor, Tensor | None]:
-    cuda = torch.cuda.get_rng_state(device) if device.type == "cuda" else None
-    return torch.get_rng_state(), cuda
-
-
-@contextmanager
-def _as_before(state: tuple[Tensor, Tensor | None], device: torch.device) -> Iterator[None]:
-    """Draw the same random numbers, those of dropout, as when the state was taken."""
-    with torch.random.fork_rng([device] if device.type == "cuda" else []):
-        torch.set_rng_state(state[0])
-        if state[1] is not None:
-            torch.cuda.set_rng_state(state[1], device)
-        yield
 
 
 class _MarkWhole(TrainerCallback):

@@ -14,7 +14,7 @@ _LATIN = re.compile(r"[A-Za-z\u00c0-\u024f]+")
 _KANA_SHARE = 0.1
 """Japanese has at least this share of kana among its characters; Chinese quotes fewer."""
 _COMMON_WORDS = {
-    "en": "the of and to in is for that with on as are it this be by from or you not can",
+    "en": "a the of and to in is for that with on as are it this be by from or you not can",
     "de": "der die das und ist nicht ein eine mit den von zu auf für im sich des dem auch",
     "fr": "le la les des et est une un dans pour que qui sur pas du au avec ne ce plus",
     "es": "el la los las de y que en un una es por con para del se no su al como",

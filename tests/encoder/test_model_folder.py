@@ -650,7 +650,7 @@ except ModelNotFoundError as error:
         [sys.executable, "-c", code], capture_output=True, text=True, env=environment, timeout=60
     )
 
-    assert done.stdout.startswith(f"Cannot load the encoder {name!r} ({known}): it is no folder")
+    assert done.stdout.startswith(f"Cannot load the model {name!r} ({known}): it is no folder")
     assert done.stdout.count("\n") == 1
     assert done.stderr == ""
 

@@ -7,7 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from encoder import load_encoder, load_reranker
+from encoder import ModelNotFoundError, load_encoder, load_reranker
 from encoder.pairs import TEMPLATES
 from encoder.registry import find_row
 from encoder.rerankers import CROSS_ENCODER, find_reranker, known_rerankers
@@ -608,6 +608,13 @@ def test_an_encoder_is_no_reranker(model_folder):
         load_reranker("BAAI/bge-m3")
     with pytest.raises(ValueError, match="holds BertModel, which is no reranker"):
         load_reranker(str(model_folder("bert-mean")))
+
+
+def test_a_reranker_that_is_not_there_is_called_a_model():
+    for name, known in (("BAAI/bge-reranker-base", "a model"), ("no/such", "no model")):
+        sentence = f"Cannot load the model '{name}' \\({known} of the registry\\)"
+        with pytest.raises(ModelNotFoundError, match=sentence):
+            load_reranker(name, local_files_only=True)
 
 
 def test_a_reranker_is_no_encoder(folder_of, tmp_path):

@@ -13,6 +13,7 @@ import torch
 from data.pairs import PairRecord
 from encoder import load_encoder
 from encoder.errors import UsageError
+from finetune import losses
 from finetune.averaging import average
 from finetune.batches import Schedule, TrainingSet
 from finetune.config import TrainConfig
@@ -396,6 +397,51 @@ def test_matryoshka_means_over_its_lengths(config, records):
     parts = [objective(rows[:, :n], batch, config()) for n in (8, 16, 32)]
 
     torch.testing.assert_close(objective(rows, batch, chosen), sum(parts) / 3)
+
+
+def test_a_teachers_scores_are_followed_beside_in_batch_negatives(config):
+    taught = [
+        PairRecord(
+            queries=(f"q{i}",),
+            positives=(f"d{i}",),
+            negatives=(f"n{i}", f"m{i}"),
+            positive_scores=(3.0,),
+            negative_scores=(1.0, float(i)),
+        )
+        for i in range(4)
+    ]
+    batch = Schedule([TrainingSet("p", taught)], batch_size=4, epochs=1, negatives=2, seed=1).batch(
+        0
+    )
+    rows = torch.randn(len(batch.texts), 32)
+    queries = rows[list(batch.queries)]
+    groups = torch.stack(
+        [
+            rows[[positive, *others]]
+            for positive, others in zip(batch.positives, batch.negatives, strict=True)
+        ]
+    )
+    teacher = torch.tensor(batch.teacher)
+
+    both = objective(rows, batch, config(loss="distillation", negatives=2))
+    margins = objective(rows, batch, config(loss="margin_mse", negatives=2))
+
+    plain = objective(rows, batch, config(loss="in_batch", negatives=2))
+    listwise = losses.listwise_distillation(queries, groups, teacher, temperature=0.05)
+    torch.testing.assert_close(both, plain + listwise)
+    torch.testing.assert_close(margins, losses.margin_mse(queries, groups, teacher))
+    assert sorted(teacher[:, 0].tolist()) == [3.0] * 4
+
+
+def test_a_loss_with_a_teacher_says_what_is_missing(config, records):
+    batch = Schedule(
+        [TrainingSet("p", records)], batch_size=4, epochs=1, negatives=1, seed=1
+    ).batch(0)
+
+    with pytest.raises(
+        ValueError, match=r"needs a teacher's scores .* \[0\] negatives and no scores"
+    ):
+        objective(torch.randn(len(batch.texts), 32), batch, config(loss="margin_mse"))
 
 
 @pytest.mark.parametrize("seed", range(5))

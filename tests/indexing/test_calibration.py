@@ -245,9 +245,7 @@ def test_synthetic_questions_are_about_their_chunk(kb, make_word_encoder):
         assert own & set(question.text.split())
 
 
-def test_synthetic_questions_keep_half_of_the_words_and_take_others_from_the_index(
-    kb, make_word_encoder
-):
+def test_synthetic_questions_keep_some_words_and_take_others_from_the_index(kb, make_word_encoder):
     generation = open_index(kb, encoder=make_word_encoder()).generation
     chunks = generation.chunks(generation.chunk_ids().tolist()).values()
     everything = {word for chunk in chunks for word in chunk.text.replace(".", "").split()}
@@ -261,15 +259,17 @@ def test_synthetic_questions_keep_half_of_the_words_and_take_others_from_the_ind
         assert set(said) <= everything
         kept.append(len(set(own) & set(said)) / len(set(own)))
         lengths.append(len(said) / len(own))
-    # Some words of other texts stand in this one too: "About", "it", "says".
-    assert KEPT_WORDS <= np.mean(kept) < KEPT_WORDS + 0.12
-    assert np.mean(lengths) == pytest.approx(
-        KEPT_WORDS + (1 - KEPT_WORDS) * STRANGE_WORDS, abs=0.02
-    )
+    # 16 of the 17 words make a question; words of other texts such as "it" stand in this one too.
+    assert KEPT_WORDS * 16 / 17 - 0.02 < np.mean(kept) < KEPT_WORDS * 16 / 17 + 0.12
+    left = (KEPT_WORDS + (1 - KEPT_WORDS) * STRANGE_WORDS) * 16 / 17
+    assert np.mean(lengths) == pytest.approx(left, abs=0.02)
 
 
 def test_chinese_is_kept_and_left_out_by_a_character_or_two(tmp_path, word_encoder):
-    texts = [f"第{chr(0x4E00 + 37 * n)}个题目讲的是铁路票价与行李规定" for n in range(30)]
+    texts = [
+        f"第{chr(0x4E00 + 37 * n)}个题目讲的是铁路票价与行李规定以及车站的开放时间"
+        for n in range(30)
+    ]
     lines = [json.dumps({"id": f"z{n}", "text": text}) for n, text in enumerate(texts)]
     build_index(["-"], tmp_path / "kb", encoder=word_encoder, lines=lines)
     generation = open_index(tmp_path / "kb", encoder=word_encoder).generation

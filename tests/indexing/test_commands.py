@@ -427,7 +427,7 @@ def test_an_unknown_model_without_network_is_one_sentence(docs, tmp_path, call):
     code, _, err = call("build", docs, "--index", tmp_path / "kb", "--encoder", "nobody/nothing")
 
     assert code == 2
-    assert "Cannot load the encoder 'nobody/nothing'" in one_sentence(err)
+    assert "Cannot load the model 'nobody/nothing'" in one_sentence(err)
 
 
 def test_an_index_of_another_encoder_is_refused(docs, tmp_path, call, word_encoder):

@@ -8,6 +8,7 @@ from indexing.language import SAMPLE, language_of
     [
         ("Open the settings and choose a new password.", "en"),
         ("Reset password", "en"),
+        ("A man plays a flute.", "en"),
         ("打开设置页面，选择一个新的密码。", "zh"),
         ("使用 FAISS 和 Milvus 建立 index，再用 encoder 编码。", "zh"),
         ("The word 重置 means reset in this sentence.", "en"),
