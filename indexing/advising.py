@@ -52,7 +52,7 @@ class TypeReport:
     batched_per_s: float
     """All at once."""
     recall: float
-    """Share of the ten nearest; measured with chunks of the index that ask for the others."""
+    """Share of the ten nearest; measured with mixtures of two chunks each, as `tuning.Sample`."""
 
 
 @dataclass(frozen=True, kw_only=True)

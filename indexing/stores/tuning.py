@@ -15,6 +15,9 @@ K = 10
 _SAMPLE = 1_000
 _SEED = 2024
 _TIE = 1e-5
+_PULL = (0.45, 0.55)
+"""How much of a query is the row that pulls it away. Among 20,000 real chunks, an index tuned to
+0.95 found 0.88 of the nearest of real questions when rows themselves were asked for, else 0.95."""
 _COUNTED_RESULTS = 50
 """Results of a search whose second scoring is weighed against visiting more of the index."""
 _RESCORE_NS = 100.0
@@ -56,7 +59,11 @@ class Tuned:
 
 
 class Sample:
-    """Rows of the index that are asked for again; a row that finds itself does not count."""
+    """What an index is asked to be judged: mixtures of a row with another.
+
+    Questions lie apart from the rows that answer them, so rows themselves would be too easy to
+    find: each query is a row that another, drawn by chance, has pulled away.
+    """
 
     def __init__(
         self,
@@ -71,17 +78,15 @@ class Sample:
         """Choose the rows and compare them with all by `nearest(queries, rows, k)`, exactly."""
         chance = np.random.default_rng(seed)
         self._places = np.sort(chance.permutation(len(rows))[:_SAMPLE])
-        self.queries = np.asarray(rows[self._places], np.float32)
+        self.queries = _pulled_away(np.asarray(rows[self._places], np.float32), chance)
         order = chance.permutation(len(self._places))
         self.chosen_by, self.judged_by = np.array_split(order, 2)
         """Positions in the sample: for choosing a setting, and for measuring the choice."""
-        wanted = min(K, len(rows) - 1)
-        self._wanted = wanted
+        self._wanted = min(K, len(rows))
         self._worst = np.full(len(self._places), -np.inf, np.float32)
-        if wanted:
-            scores, places = nearest(self.queries, rows, wanted + 1)
-            scores = np.where(places == self._places[:, None], -np.inf, scores)
-            self._worst = -np.sort(-scores, axis=1)[:, wanted - 1]
+        if self._wanted:
+            scores, _ = nearest(self.queries, rows, self._wanted)
+            self._worst = scores[:, -1]
 
     def __len__(self) -> int:
         return len(self._places)
@@ -98,11 +103,19 @@ class Sample:
         """
         if not (self._wanted and len(some)):
             return 1.0, 0.0
-        scores, places = search(self.queries[some], self._wanted + 1, effort, refine)
-        is_other = (places >= 0) & (places != self._places[some][:, None])
-        right = is_other & (scores >= self._worst[some][:, None] - _TIE)
+        scores, places = search(self.queries[some], self._wanted, effort, refine)
+        right = (places >= 0) & (scores >= self._worst[some][:, None] - _TIE)
         found = np.minimum(right.sum(axis=1), self._wanted) / self._wanted
         return float(found.mean()), float(found.std() / np.sqrt(len(found)))
+
+
+def _pulled_away(rows: NDArray[np.float32], chance: np.random.Generator) -> NDArray[np.float32]:
+    """Each row mixed with another, and as long as it was."""
+    weights = chance.uniform(*_PULL, (len(rows), 1)).astype(np.float32)
+    mixed = (1 - weights) * rows + weights * rows[chance.permutation(len(rows))]
+    lengths = np.linalg.norm(mixed, axis=1, keepdims=True)
+    lengths[lengths == 0] = 1
+    return np.asarray(mixed * np.linalg.norm(rows, axis=1, keepdims=True) / lengths, np.float32)
 
 
 def tune(search: Searching, sample: Sample, space: Space, target: float) -> Tuned:
