@@ -4,9 +4,11 @@ import fcntl
 import logging
 import os
 import re
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from secrets import token_hex
 from tempfile import TemporaryDirectory
@@ -61,6 +63,12 @@ _KEYS = 5_000
 """Rows named in one request."""
 _READ = 4_096
 """Rows read in one request."""
+_LOADING = re.compile(
+    "not (fully )?loaded|not available|no available|shard leader|servi?ce?able|not ready|unhealthy",
+    re.IGNORECASE,
+)
+"""What a server says that is not ready for searches yet."""
+_PAUSE_S = 0.5
 _FLUSHED = 10_000
 """So many rows at once are brought into finished segments; fewer wait in the server's log."""
 _PARTITIONS = 16
@@ -125,12 +133,14 @@ class MilvusStore:
 
     def __len__(self) -> int:
         with self._asking("count the rows"):
-            found = self._client.query(
-                self.place.collection,
-                filter=self._mine,
-                output_fields=["count(*)"],
-                consistency_level="Strong",
-                timeout=REQUEST_S,
+            found = _when_loaded(
+                lambda: self._client.query(
+                    self.place.collection,
+                    filter=self._mine,
+                    output_fields=["count(*)"],
+                    consistency_level="Strong",
+                    timeout=REQUEST_S,
+                )
             )
         return int(found[0]["count(*)"])
 
@@ -246,7 +256,8 @@ class MilvusStore:
         for part in self._parts(len(queries), k):
             request = self._request(queries[part], k, self._condition(allowed, excluded, where))
             with self._asking("search"):
-                found.put(part.start, self._client.search(**request))
+                answers = _when_loaded(partial(self._client.search, **request))
+                found.put(part.start, answers)
         return found.result
 
     async def search_async(
@@ -302,6 +313,8 @@ class MilvusStore:
         return rows
 
     def _rows(self, *fields: str) -> Iterator[list[dict[str, Any]]]:
+        if not len(self):  # waits, besides, until the rows can be read
+            return
         with self._asking("read the rows"):
             iterator = self._client.query_iterator(
                 self.place.collection,
@@ -528,6 +541,18 @@ class _Found:
             pairs = sorted((-hit["distance"], hit["entity"]["chunk"]) for hit in hits)
             scores[row, : len(pairs)] = [-score for score, _ in pairs]
             ids[row, : len(pairs)] = [id_ for _, id_ in pairs]
+
+
+def _when_loaded(ask: Callable[[], Any]) -> Any:  # noqa: ANN401 - what the client answers
+    """The answer of a server, which may just have started and be loading its rows still."""
+    deadline = time.monotonic() + REQUEST_S
+    while True:
+        try:
+            return ask()
+        except MilvusException as error:
+            if not _LOADING.search(str(error)) or time.monotonic() > deadline:
+                raise
+            time.sleep(_PAUSE_S)
 
 
 def release_lite(path: Path) -> None:
