@@ -12,14 +12,14 @@ from indexing.config import BuildConfig
 from indexing.errors import IndexMismatchError, PrecisionMismatchError, UsageError
 from indexing.foreign import ForeignSplitter, name_of
 from indexing.manifest import Manifest
-from indexing.shared import new_options
+from indexing.shared import check_same_store, new_options, refuse_others
 from indexing.splitting import (
     DEFAULT_OVERLAP_TOKENS,
     MOST_CHUNK_TOKENS,
     SplitterConfig,
     check_foreign,
 )
-from indexing.stores.factory import canonical_type, is_shared
+from indexing.stores.factory import canonical_type
 from indexing.stores.index_types import AUTO, DEFAULT_RECALL, FLAT
 from indexing.stores.milvus_options import stored_uri
 
@@ -86,8 +86,7 @@ def agree(
             store_options=new_options(config, index),
         )
     check_same_encoder(index, built.encoder, spec)
-    if not is_shared(built.store):
-        new_options(replace(config, store=built.store), index)  # refuses what is of others only
+    refuse_others(replace(config, store=built.store))
     _check_unchanged(index, built, config)
     if foreign is not None:
         check_foreign(built.splitter, foreign)
@@ -194,8 +193,10 @@ def _check_unchanged(index: Path, built: Manifest, config: BuildConfig) -> None:
         "--chunk-tokens": (config.chunk_tokens, built.splitter.chunk_tokens),
         "--overlap-tokens": (config.overlap_tokens, built.splitter.overlap_tokens),
     }
-    if is_shared(built.store):
-        options = built.store_options
+    options = built.store_options
+    if built.store == "langchain":
+        check_same_store(index, options, config)
+    if built.store == "milvus":
         pairs["--consistency"] = (config.consistency, options["consistency"])
         pairs["--uri"] = (config.uri and stored_uri(config.uri, index), options["uri"])
     for option, (wanted, fixed) in pairs.items():
