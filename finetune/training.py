@@ -17,6 +17,7 @@ from finetune.averaging import Weights, average
 from finetune.batches import Schedule, TrainingSet
 from finetune.config import TrainConfig, write_config
 from finetune.errors import NotBetterError, UsageError
+from finetune.grouping import by_document
 from finetune.holdout import Split, constant_label, split
 from finetune.measures import Measure
 from finetune.proving import BETTER, PROBE, UNPROVEN, compare, judge
@@ -146,10 +147,11 @@ class _Run:
         set_seed(config.seed)
         self._encoder = load_trainable(config)
         self._schedule = Schedule(
-            parts.train,
+            _grouped(parts.train, config),
             batch_size=config.step_size,
             epochs=config.epochs,
             negatives=config.negatives,
+            queries=config.queries_per_record,
             seed=config.seed,
             max_steps=config.max_steps,
             same_set=config.same_set_batches,
@@ -295,6 +297,12 @@ def _checked(found: TrainingSet, config: TrainConfig) -> TrainingSet:
         for record in found.records
     ]
     return TrainingSet(found.name, rescaled, found.weight)
+
+
+def _grouped(sets: Sequence[TrainingSet], config: TrainConfig) -> Sequence[TrainingSet]:
+    if config.grouped_by == "queries":
+        return sets
+    return [replace(found, records=by_document(found.records)) for found in sets]
 
 
 def _digest(records: Sequence[PairRecord]) -> str:
