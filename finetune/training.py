@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from data.pair_reading import PairOptions, ReadingReport, load_pairs
 from data.pairs import PairRecord
@@ -14,7 +14,7 @@ from encoder.errors import MissingExtraError
 from encoder.files import digest_of_json
 from encoder.model_folder import describe_encoder
 from finetune.averaging import Weights, average
-from finetune.batches import Schedule, TrainingSet
+from finetune.batches import DOCUMENT, Schedule, TrainingSet
 from finetune.config import TrainConfig, write_config
 from finetune.errors import NotBetterError, UsageError
 from finetune.grouping import by_document
@@ -29,6 +29,9 @@ from finetune.run_folder import (
     opened_run,
     write_json,
 )
+
+if TYPE_CHECKING:
+    from finetune.trainable import TrainableEncoder
 
 Progress = Callable[[int, int | None, str], None]
 MODEL, REJECTED = "model", "rejected"
@@ -146,6 +149,7 @@ class _Run:
         self._started = time.monotonic()
         set_seed(config.seed)
         self._encoder = load_trainable(config)
+        _check_tokens(self._encoder, parts.train)
         self._schedule = Schedule(
             _grouped(parts.train, config),
             batch_size=config.step_size,
@@ -297,6 +301,20 @@ def _checked(found: TrainingSet, config: TrainConfig) -> TrainingSet:
         for record in found.records
     ]
     return TrainingSet(found.name, rescaled, found.weight)
+
+
+def _check_tokens(encoder: "TrainableEncoder", sets: Sequence[TrainingSet]) -> None:
+    """Refuse texts that leave nothing to pool; most encoders add tokens of their own."""
+    if encoder.tokenise([(DOCUMENT, "", None)])[0].ids:
+        return
+    for found in sets:
+        for number, record in enumerate(found.records, start=1):
+            for text in record.texts():
+                if not encoder.tokenise([(DOCUMENT, text, None)])[0].ids:
+                    raise ValueError(
+                        f"{found.name}, {record.place or f'record {number}'}: {text!r} has no "
+                        "tokens, and this encoder adds none; leave it out."
+                    )
 
 
 def _grouped(sets: Sequence[TrainingSet], config: TrainConfig) -> Sequence[TrainingSet]:
