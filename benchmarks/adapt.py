@@ -24,6 +24,7 @@ from typing import Any
 from benchmarks.machine import judged_sets, write_result
 from data import BeirDataset, load_beir
 from data.pairs import PairRecord
+from data.records import Chunk
 from encoder import load_encoder
 from encoder.files import read_object
 from finetune.batches import TrainingSet
@@ -33,6 +34,7 @@ from finetune.grouping import by_document
 from finetune.measures import Measure, QueryFigures, RetrievalSet, encode_by
 from finetune.probes import retrieval_set
 from finetune.run_folder import MANIFEST
+from finetune.synthesis import WAYS, Passage, keep_found, make_pairs
 from finetune.training import Material, train
 from indexing.evaluation import Evaluation, compare, evaluate_dataset
 
@@ -63,6 +65,9 @@ PLAIN: dict[str, Any] = {
     "patience": 0,
     "allowed_fall": 1.0,
 }
+MADE: dict[str, Any] = {"epochs": 1, "learning_rate": 2e-5}
+MADE_DOCUMENTS = 1500
+"""Documents that pairs are made of; each gives one or two texts."""
 TEXT = (
     "nDCG@10 on the whole test split. Minutes are those of the processor (one thread) for the "
     "whole training, with all that the safety net measures. Probes: changes of nDCG@10 on at most "
@@ -96,6 +101,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=1, help="trainings of each set")
     parser.add_argument("--first-seed", type=int, default=42)
     parser.add_argument("--dev", action="store_true", help="measure on dev, to choose by")
+    parser.add_argument("--made", action="store_true", help="without labels")
     parser.add_argument("--plain", action="store_true", help="without the safety net")
     parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="a choice")
     parser.add_argument(
@@ -108,7 +114,8 @@ def main() -> None:
         if domain.name not in arguments.sets.split(","):
             continue
         for seed in range(arguments.first_seed, arguments.first_seed + arguments.seeds):
-            run = _Run(domain, seed, given, on_dev=arguments.dev, plain=arguments.plain)
+            how = "plain" if arguments.plain else "made" if arguments.made else "labels"
+            run = _Run(domain, seed, given, on_dev=arguments.dev, how=how)
             rows.append(run.row())
             print(_line(rows[-1]), file=sys.stderr, flush=True)
             if arguments.write:
@@ -127,17 +134,22 @@ class _Run:
     """One training of one domain, and what it is worth."""
 
     def __init__(
-        self, domain: Domain, seed: int, given: dict[str, Any], *, on_dev: bool, plain: bool
+        self, domain: Domain, seed: int, given: dict[str, Any], *, on_dev: bool, how: str
     ) -> None:
         self._domain, self._seed = domain, seed
-        self._on_dev, self._plain = on_dev, plain
+        self._on_dev, self._how = on_dev, how
         self._folder = judged_sets() / domain.name
         train_set = load_beir(self._folder, "train")
         self._dev, trained = _dev(self._folder, train_set)
-        self._records = _records(train_set, trained, domain.documents, seed)
-        choices = SETTINGS | domain.choices | given | {"seed": seed}
-        if plain:
+        choices = SETTINGS | domain.choices | {"seed": seed}
+        if how == "made":
+            self._records = _made_records(train_set, MADE_DOCUMENTS, seed)
+            choices |= MADE
+        else:
+            self._records = _records(train_set, trained, domain.documents, seed)
+        if how == "plain":
             choices |= PLAIN
+        choices |= given
         self._config = make_config(None, None, choices)
 
     def row(self) -> dict[str, Any]:
@@ -151,14 +163,14 @@ class _Run:
             except NotBetterError as error:
                 print(error, file=sys.stderr)
                 facts = read_object(out / MANIFEST)
-                model = str(out / "rejected") if self._plain else None
+                model = str(out / "rejected") if self._how == "plain" else None
             minutes, cpu = time.monotonic() - started, time.process_time() - used
             print(_notes(facts), file=sys.stderr)
             found = facts["measured"][0] if self._on_dev else self._tested(model)
             probes = {} if self._on_dev or model is None else _probe_changes(self._domain, model)
         return {
             "set": self._domain.name,
-            "how": "plain" if self._plain else "labels",
+            "how": self._how,
             "seed": self._seed,
             "documents": len(self._records),
             "steps": facts["steps"],
@@ -179,7 +191,7 @@ class _Run:
         proof = retrieval_set(
             _only(self._dev, names[half:]), queries=600, documents=600, distractors=200
         )
-        watched = [name for name in WATCHED if name != self._domain.name and not self._plain]
+        watched = [name for name in WATCHED if name != self._domain.name and self._how != "plain"]
         return Material(
             sets=[TrainingSet(self._domain.name, self._records)],
             choice=[choice],
@@ -283,6 +295,20 @@ def _records(
     grouped = by_document(found)
     random.Random(seed).shuffle(grouped)
     return grouped[:most]
+
+
+def _made_records(dataset: BeirDataset, most: int, seed: int) -> list[PairRecord]:
+    """Pairs made of some documents alone; nothing of the queries or the judgements is looked at."""
+    names = sorted(dataset.corpus)
+    random.Random(seed).shuffle(names)
+    passages = []
+    for number, name in enumerate(names[:most]):
+        title, text = dataset.corpus[name]
+        chunk = Chunk(
+            id=number, document=name, start=0, end=len(text), page=None, heading=(), text=text
+        )
+        passages.append(Passage(chunk, title, is_first=True))
+    return by_document(keep_found(make_pairs(passages, ways=WAYS, seed=seed), None))
 
 
 COLUMNS = (

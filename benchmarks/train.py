@@ -41,7 +41,7 @@ def main() -> None:
     """Train, measure, print, and write what was measured."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.train", description=__doc__)
     parser.add_argument("--peers", action="store_true", help="also the other systems")
-    parser.add_argument("--epochs", type=int, default=1)
+    parser.add_argument("--steps", type=int, default=90, help="of 32 pairs, for every system")
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--peer-python", help="the interpreter that has angle_emb")
     parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="a choice")
@@ -56,10 +56,10 @@ def main() -> None:
     import finetune.trainer  # noqa: F401 - the others' libraries are loaded when their time begins
 
     for seed in range(42, 42 + arguments.seeds):
-        rows.append(_ours(pairs, measured, arguments.epochs, seed, _given(arguments.set)))
+        rows.append(_ours(pairs, measured, arguments.steps, seed, _given(arguments.set)))
         print(_line(rows[-1]), file=sys.stderr, flush=True)
         for name in PEERS if arguments.peers else ():
-            row = _peer(name, pairs, measured, arguments.epochs, seed, arguments.peer_python)
+            row = _peer(name, pairs, measured, arguments.steps, seed, arguments.peer_python)
             rows.append(row)
             print(_line(row), file=sys.stderr, flush=True)
     text = "\n".join(
@@ -81,7 +81,7 @@ def _given(settings: Sequence[str]) -> dict[str, Any]:
 def _ours(
     pairs: Sequence[LabelledPair],
     measured: Sequence[LabelledPair],
-    epochs: int,
+    steps: int,
     seed: int,
     given: dict[str, Any],
 ) -> dict[str, Any]:
@@ -89,7 +89,7 @@ def _ours(
         PairRecord(queries=(pair.text1,), positives=(pair.text2,), label=pair.label)
         for pair in pairs
     ]
-    choices = {"epochs": epochs, "seed": seed, "holdout": 0.0, "averages": (1.0,)} | given
+    choices = {"max_steps": steps, "seed": seed, "holdout": 0.0, "averages": (1.0,)} | given
     config = make_config("angle", None, choices)
     with tempfile.TemporaryDirectory() as place:
         used = time.process_time()
@@ -109,7 +109,7 @@ def _peer(
     name: str,
     pairs: Sequence[LabelledPair],
     measured: Sequence[LabelledPair],
-    epochs: int,
+    steps: int,
     seed: int,
     python: str | None,
 ) -> dict[str, Any]:
@@ -121,7 +121,7 @@ def _peer(
         call = {
             "model": str(find_model_folder(None)),
             "pairs": pairs,
-            "epochs": epochs,
+            "steps": steps,
             "seed": seed,
             "batch": BATCH,
             "rate": RATE,

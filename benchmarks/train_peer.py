@@ -42,7 +42,7 @@ def _st(kind: str, call: dict[str, Any], work: Path) -> dict[str, Any]:
     loss = AnglELoss(model) if kind == "st-angle" else CoSENTLoss(model)
     options = SentenceTransformerTrainingArguments(
         output_dir=str(work / "run"),
-        num_train_epochs=call["epochs"],
+        max_steps=call["steps"],
         per_device_train_batch_size=call["batch"],
         learning_rate=call["rate"],
         seed=call["seed"],
@@ -79,7 +79,6 @@ def _angle(call: dict[str, Any], work: Path) -> dict[str, Any]:
         train_ds=data,
         batch_size=call["batch"],
         output_dir=str(work / "model"),
-        epochs=call["epochs"],
         learning_rate=call["rate"],
         warmup_steps=0,
         save_strategy="no",
@@ -93,6 +92,7 @@ def _angle(call: dict[str, Any], work: Path) -> dict[str, Any]:
         },
         argument_kwargs={
             "use_cpu": True,
+            "max_steps": call["steps"],
             "report_to": "none",
             "seed": call["seed"],
             "disable_tqdm": True,
@@ -100,9 +100,8 @@ def _angle(call: dict[str, Any], work: Path) -> dict[str, Any]:
         },
     )
     seconds, processor = time.perf_counter() - started, time.process_time() - used
-    steps = -(-len(columns[0]) // call["batch"]) * call["epochs"]
     name = version("angle-emb")
-    return {"seconds": seconds, "processor": processor, "steps": steps, "version": name}
+    return {"seconds": seconds, "processor": processor, "steps": call["steps"], "version": name}
 
 
 if __name__ == "__main__":

@@ -133,8 +133,8 @@ class TrainConfig:
         self._check_numbers()
 
     def _check_numbers(self) -> None:
-        positive = ("temperature", "learning_rate", "batch_size", "epochs", "lora_rank")
-        positive += ("queries_per_record",)
+        rates = ("temperature", "learning_rate")
+        positive = (*rates, "batch_size", "epochs", "lora_rank", "queries_per_record")
         given = ("max_steps", "effective_batch", "max_query_tokens", "max_document_tokens")
         wrong = [name for name in positive if not getattr(self, name) > 0]
         wrong += [

@@ -20,7 +20,7 @@ from finetune.errors import NotBetterError, UsageError
 from finetune.grouping import by_document
 from finetune.holdout import Split, constant_label, split
 from finetune.measures import Measure
-from finetune.proving import BETTER, PROBE, UNPROVEN, compare, judge
+from finetune.proving import BETTER, UNPROVEN, compare, judge
 from finetune.run_folder import (
     CHECKPOINTS,
     MANIFEST,
@@ -240,21 +240,17 @@ class _Run:
                 averages.append((share, self._score()))
             averages.sort(key=lambda item: (-item[1], item[0]))
         shares = [share for share, _ in averages] or [self._config.averages[0]]
-        measures = [*self._parts.proof, *self._probes]
-        before = None
+        encode, proof = self._encoder.encode_quickly, self._parts.proof
+        put_weights(self._encoder, average(base, tuned, 0.0))
+        proof_before = [measure.measured(encode) for measure in proof]
+        probes_before = [measure.measured(encode) for measure in self._probes]
         for share in shares:
             put_weights(self._encoder, average(base, tuned, share))
-            if before is None and measures:
-                put_weights(self._encoder, average(base, tuned, 0.0))
-                before = [measure.measured(self._encoder.encode_quickly) for measure in measures]
-                put_weights(self._encoder, average(base, tuned, share))
-            rows = compare(
-                measures, before or [], self._encoder.encode_quickly, len(self._parts.proof)
-            )
-            fallen = [row for row in rows if row["kind"] == PROBE and self._fell(row)]
-            if not fallen:
+            probes = compare(self._probes, probes_before, encode, proofs=0)
+            if not any(self._fell(row) for row in probes):
                 break
         averages.sort(key=lambda item: item[0] != share)
+        rows = [*compare(proof, proof_before, encode, proofs=len(proof)), *probes]
         sentence, verdict = judge(rows, allowed_fall=self._config.allowed_fall)
         return averages, rows, sentence, verdict
 
