@@ -77,9 +77,9 @@ def _compared(records: list[PairRecord]) -> str:
             loss = trainer.training_step(encoder.module, plan.batch(0))
         gradients = [w.grad.flatten() for w in encoder.trained().values() if w.grad is not None]
         found.append((loss.item(), torch.cat(gradients)))
-    (whole_loss, whole), (loss, pieces) = found
+    (whole_loss, whole), (parts_loss, pieces) = found
     return (
-        f"{COMPARED} pairs at once and in pieces of 32: losses {whole_loss:.7f} and {loss:.7f}; "
+        f"{COMPARED} pairs at once and in pieces of 32: losses {whole_loss:.7f} and {parts_loss:.7f}; "
         f"the gradients of {len(whole):,} weights differ by at most "
         f"{(whole - pieces).abs().max().item():.1e}, the largest is {whole.abs().max().item():.1e}."
     )
