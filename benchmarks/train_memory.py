@@ -79,8 +79,8 @@ def _compared(records: list[PairRecord]) -> str:
         found.append((loss.item(), torch.cat(gradients)))
     (whole_loss, whole), (parts_loss, pieces) = found
     return (
-        f"{COMPARED} pairs at once and in pieces of 32: losses {whole_loss:.7f} and {parts_loss:.7f}; "
-        f"the gradients of {len(whole):,} weights differ by at most "
+        f"{COMPARED} pairs at once and in pieces of 32: losses {whole_loss:.7f} and "
+        f"{parts_loss:.7f}; the gradients of {len(whole):,} weights differ by at most "
         f"{(whole - pieces).abs().max().item():.1e}, the largest is {whole.abs().max().item():.1e}."
     )
 
