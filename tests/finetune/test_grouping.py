@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from data.pairs import PairRecord
@@ -32,6 +32,8 @@ def answers(records):
     return {(query, text) for r in records for query in r.queries for text in r.positives}
 
 
+# On a busy machine the first examples are slow to draw, which says nothing about them.
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(RECORDS)
 def test_turned_round_the_same_queries_have_the_same_answers(records):
     found = by_document(records)
