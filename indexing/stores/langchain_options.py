@@ -24,11 +24,14 @@ BESIDE = "store"
 CONFIG_COPY = f"{BESIDE}.toml"
 """In the index's folder: the configuration that it was built with."""
 MODULES = "ANGLER_STORE_MODULES"
-_INTEGRATIONS = ("astradb", "aws", "chroma", "community", "core", "elasticsearch", "milvus")
-_INTEGRATIONS += ("mongodb", "pinecone", "postgres", "qdrant", "redis", "weaviate")
-_CLIENTS = ("chromadb", "elasticsearch", "pinecone", "psycopg", "pymongo", "qdrant_client")
-_CLIENTS += ("redis", "sqlalchemy", "weaviate")
-_KNOWN_MODULES = frozenset([*(f"langchain_{name}" for name in _INTEGRATIONS), *_CLIENTS])
+_INTEGRATIONS = "astradb aws chroma community core elasticsearch milvus mongodb pinecone postgres"
+_CLIENTS = "chromadb elasticsearch pinecone psycopg pymongo qdrant_client redis sqlalchemy weaviate"
+_KNOWN_MODULES = frozenset(
+    [
+        *(f"langchain_{name}" for name in f"{_INTEGRATIONS} qdrant redis weaviate".split()),
+        *_CLIENTS.split(),
+    ]
+)
 """An index that somebody else made may name these and no others, as naming is running."""
 _CLASS = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_][\w.]*")
 _TABLES = ("arguments", "add", "search", "delete")
