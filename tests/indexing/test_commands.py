@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from indexing import build, evaluate, open_index, search
+from indexing import build, evaluate, merge, open_index, search
 from indexing.config import BuildConfig, read_config
 from indexing.errors import UsageError
 
 ROOT = Path(__file__).parent.parent.parent
-COMMANDS = {"build": build, "search": search, "evaluate": evaluate}
+COMMANDS = {"build": build, "merge": merge, "search": search, "evaluate": evaluate}
 
 
 @pytest.fixture
