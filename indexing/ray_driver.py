@@ -110,9 +110,10 @@ def build_with_ray(
     places = _Places.found()
     count = shards or _count_of(folder) or SHARDS_PER_WORKER * places.workers
     _check_count(folder, count)
+    of_the_merge: dict[str, Any] = dict.fromkeys(OF_THE_MERGE)
     job = _Job(
         sources=[one if is_url(one) else str(Path(one).absolute()) for one in sources],
-        config=replace(config, **dict.fromkeys(OF_THE_MERGE)),
+        config=replace(config, **of_the_merge),
         folders={n: str(folder / f"{n}-of-{count}") for n in range(1, count + 1)},
     )
     pool = _Pool(job, places, progress)

@@ -9,12 +9,18 @@ from pathlib import Path
 
 import pytest
 
-from indexing import build, evaluate, merge, open_index, search
+from indexing import build, evaluate, merge, open_index, plan, search
 from indexing.config import BuildConfig, read_config
 from indexing.errors import UsageError
 
 ROOT = Path(__file__).parent.parent.parent
-COMMANDS = {"build": build, "merge": merge, "search": search, "evaluate": evaluate}
+COMMANDS = {
+    "build": build,
+    "merge": merge,
+    "plan": plan,
+    "search": search,
+    "evaluate": evaluate,
+}
 
 
 @pytest.fixture
