@@ -90,7 +90,7 @@ def read_rates(index: Path, builds: Sequence[Path], merge: Path) -> Rates:
         build_per_s=sum(one["chunks"] for one in built) / sum(one["seconds"] for one in built),
         merge_per_s=merged["chunks"] / merged["seconds"],
         bytes_per_chunk={
-            part: round(size / merged["chunks"], 2) for part, size in _sizes(folder).items()
+            part: round(size / merged["chunks"], 2) for part, size in sizes_of(folder).items()
         },
         index_type=Manifest.read(folder).index_type,
     )
@@ -114,8 +114,8 @@ def _report(path: Path) -> dict[str, Any]:
     return dict(found)
 
 
-def _sizes(generation: Path) -> dict[str, int]:
-    """Bytes of a generation by part."""
+def sizes_of(generation: Path) -> dict[str, int]:
+    """Bytes of a merged generation by part."""
     sizes = dict.fromkeys(("embeddings", "texts", "words", _STORE), 0)
     for path in generation.rglob("*"):
         if not path.is_file():
