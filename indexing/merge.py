@@ -11,7 +11,16 @@ from indexing.errors import BuildFailedError
 if TYPE_CHECKING:
     from indexing.merging import MergeReport
 
-_CHOICES = ("store", "index_type", "recall", "uri", "consistency", "device", "allow_mass_delete")
+_CHOICES = (
+    "store",
+    "index_type",
+    "recall",
+    "uri",
+    "consistency",
+    "device",
+    "allow_mass_delete",
+    "purge",
+)
 
 
 def _parser() -> Parser:
@@ -35,6 +44,12 @@ def _parser() -> Parser:
     option("--device", choices=("auto", "cpu", "cuda"), help="where cells are learned")
     option("--config", metavar="F.toml", help="options from a file; those given here come first")
     option("--allow-mass-delete", action="store_true", default=None, help="delete even over half")
+    option(
+        "--purge",
+        action="store_true",
+        default=None,
+        help="leave nothing of removed documents in the index's older generations",
+    )
     option("--json", action="store_true", help="print one JSON object")
     return parser
 

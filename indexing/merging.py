@@ -31,6 +31,7 @@ from indexing.publishing import (
     next_number,
     publish,
 )
+from indexing.purging import purge_index
 from indexing.sharding import Shard, ShardFacts
 from indexing.shared import remembered
 from indexing.sources import Failure, Item, Scan
@@ -112,6 +113,8 @@ def merge_shards(
     check_index_folder(folder)
     with job(folder, f"merge {' '.join(map(str, shards))}") as work:
         report = _Merge(opened, folder, config, encoder, work).run(progress)
+        if config.purge:
+            report.generation = purge_index(folder, work).generation
     report.seconds = round(time.monotonic() - started, 3)
     return report
 

@@ -6,6 +6,7 @@ The one place that imports Ray. Knows neither documents nor stores: a worker doe
 
 import logging
 import os
+import re
 import time
 from collections import Counter, deque
 from collections.abc import Sequence
@@ -38,6 +39,7 @@ MOST_CPUS = 4
 """Cores of a worker without a GPU; more of them encode no quicker than more workers."""
 MOST_LOSSES = 3
 """Workers that one shard may lose before it is taken for the reason."""
+_FOLDER = re.compile(r"\d+-of-(\d+)", re.ASCII)
 _LOOKED_EVERY_S = 5.0
 _PATIENCE_S = 60.0
 
@@ -154,8 +156,8 @@ def _connect(address: str | None) -> None:
 
 def _count_of(folder: Path) -> int | None:
     """How many shards an earlier build made; None if there was none."""
-    counts = {int(path.name.rpartition("-of-")[2]) for path in folder.glob("*-of-*")}
-    return max(counts, default=None)
+    names = (_FOLDER.fullmatch(path.name) for path in folder.glob("*-of-*"))
+    return max((int(name[1]) for name in names if name), default=None)
 
 
 def _check_count(folder: Path, count: int) -> None:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from indexing.stores.torch_engine import TorchEngine
 
 try:
-    import faiss
+    import faiss as faiss  # once more by name: `faiss_gpu` takes it from here
 except ImportError as error:
     raise MissingExtraError("The FAISS store", "faiss") from error
 
@@ -161,6 +161,11 @@ class FaissIndex:
         self.has_cells = isinstance(self._core, faiss.IndexIVF)
         self.has_graph = isinstance(self._core, faiss.IndexHNSW)
         self._selects = self.has_cells or isinstance(self._core, _SELECTING)
+
+    @property
+    def raw(self) -> Any:  # noqa: ANN401 - faiss is untyped
+        """FAISS's own object."""
+        return self._index
 
     @classmethod
     def make(cls, factory: str, dim: int) -> Self:

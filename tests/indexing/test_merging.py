@@ -301,6 +301,19 @@ def test_learned_types_are_learned_from_the_rows_of_all_shards(world, index_type
     assert mine.read_bytes() == other.read_bytes()
 
 
+def test_a_merge_that_purges_leaves_nothing_of_what_was_removed(world):
+    world.build_shards()
+    world.merge()
+    (world.docs / "d2.md").unlink()
+    world.build_shards()
+
+    report = world.merge(purge=True)
+
+    assert (report.deleted, report.generation) == (1, open_current(world.kb).manifest.generation)
+    for path in world.kb.rglob("catalog.sqlite"):
+        assert "请假需要提前三天申请".encode() not in path.read_bytes()
+
+
 def test_a_merged_index_is_updated_by_an_ordinary_build(world):
     world.build_shards()
     world.merge()

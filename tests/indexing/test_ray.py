@@ -66,6 +66,8 @@ def docs(tmp_path_factory):
         text = " ".join(chance.choices(WORDS, k=120))
         (folder / f"{number:03}.md").write_text(f"# Page {number}\n\n{text}.\n", "utf-8")
     (folder / "again.md").write_bytes((folder / "007.md").read_bytes())
+    for path in folder.iterdir():
+        os.utime(path, (1_000_000_000, 1_000_000_000))
     return folder
 
 
