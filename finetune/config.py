@@ -15,7 +15,10 @@ from typing import Any, get_args, get_origin, get_type_hints
 from encoder.errors import UsageError
 
 METHODS = ("full", "lora", "qlora", "bitfit")
+TASKS = ("encoder", "reranker")
 LOSSES = ("auto", "in_batch", "distillation", "margin_mse", "cosent", "angle", "angle_mix")
+RERANKER_LOSSES = ("auto", "listwise", "binary")
+LAYERS = ("last", "adaptive", "espresso")
 SCHEDULES = ("linear", "cosine", "constant")
 PRECISIONS = ("auto", "float32", "bfloat16", "float16")
 DEFAULT_RECIPE = "default"
@@ -26,6 +29,9 @@ _KINDS = {bool: "true or false", int: "a whole number", float: "a number", str: 
 class TrainConfig:
     """Choices of a training."""
 
+    task: str = "encoder"
+    """What the training makes: an `encoder`, or a `reranker` that reads query and document
+    together."""
     model: str | None = None
     """Folder or hub id of the encoder to begin with; None for the embedded default."""
     method: str = "full"
@@ -34,7 +40,9 @@ class TrainConfig:
     loss: str = "auto"
     """`auto` is in-batch negatives for pairs and triplets, and CoSENT for scored pairs. With a
     teacher's scores of positive and negatives: `distillation`, its distribution beside in-batch
-    negatives as FlagEmbedding does, and `margin_mse`."""
+    negatives as FlagEmbedding does, and `margin_mse`. A reranker's are `listwise`, a softmax over
+    the positive and its negatives or their teacher's scores, and `binary`, right or wrong for each
+    text; `auto` is binary for scored pairs."""
     temperature: float = 0.05
     """Divides the cosines."""
     symmetric: bool = False
@@ -47,6 +55,12 @@ class TrainConfig:
     """Of the angle loss in `angle_mix`."""
     matryoshka_dims: tuple[int, ...] = ()
     """Shorter embeddings that shall be good too; the loss is the mean over these and the whole."""
+    layers: str = "last"
+    """Which layers are trained to give embeddings: the `last`; `adaptive`, in each step an earlier
+    one too, which with matryoshka-dims is 2D-Matryoshka; `espresso`, all of them, with what matters
+    most in their first espresso-size values."""
+    espresso_size: int = 128
+    """How long the short embeddings of `espresso` are."""
     negatives: int = 1
     """Most hard negatives of a query in one step; a record's others come in later epochs."""
     epochs: int = 1
@@ -81,6 +95,11 @@ class TrainConfig:
     """Most tokens of a query in training; None for as many as the encoder reads."""
     max_document_tokens: int | None = None
     """Most tokens of a document in training."""
+    max_pair_tokens: int = 256
+    """Most tokens of a query and a document together that a reranker is trained on, and reads."""
+    priors: tuple[float, ...] = (0.0, 1.0, 2.0, 4.0, 8.0)
+    """How far a reranker may be told to follow the order that it is given, in log odds between its
+    first and its last hit; the one that is best on the hold-out travels with the model."""
     lora_rank: int = 32
     """Width of an adapter."""
     lora_alpha: int = 32
@@ -111,8 +130,10 @@ class TrainConfig:
 
     def __post_init__(self) -> None:
         for name, known in (
+            ("task", TASKS),
             ("method", METHODS),
-            ("loss", LOSSES),
+            ("loss", LOSSES if self.task == "encoder" else RERANKER_LOSSES),
+            ("layers", LAYERS),
             ("schedule", SCHEDULES),
             ("precision", PRECISIONS),
         ):
@@ -124,6 +145,7 @@ class TrainConfig:
 
     def _check_numbers(self) -> None:
         positive = ("temperature", "learning_rate", "batch_size", "epochs", "lora_rank")
+        positive += ("max_pair_tokens", "espresso_size")
         given = ("max_steps", "effective_batch", "max_query_tokens", "max_document_tokens")
         wrong = [name for name in positive if not getattr(self, name) > 0]
         wrong += [
@@ -137,10 +159,21 @@ class TrainConfig:
         if wrong:
             name = wrong[0]
             raise UsageError(f"{_option(name)} must be above 0, got {getattr(self, name)}.")
+        if self.task == "reranker" and (self.layers != "last" or self.matryoshka_dims):
+            raise UsageError(
+                "A reranker gives scores and no embeddings; leave layers and matryoshka-dims out."
+            )
+        if self.layers == "espresso" and self.matryoshka_dims:
+            raise UsageError(
+                "espresso has a short length of its own (espresso-size); leave matryoshka-dims "
+                "out, or take layers adaptive."
+            )
         if self.holdout is not None and not 0 <= self.holdout < 1:
             raise UsageError(f"holdout must be 0 or more and below 1, got {self.holdout}.")
         if not all(0 < share <= 1 for share in self.averages) or not self.averages:
             raise UsageError(f"averages must lie above 0 and up to 1, got {list(self.averages)}.")
+        if not all(prior >= 0 for prior in self.priors) or not self.priors:
+            raise UsageError(f"priors must be 0 or more, got {list(self.priors)}.")
         if not all(weight > 0 for weight in self.set_weights):
             raise UsageError(f"set-weights must be above 0, got {list(self.set_weights)}.")
 

@@ -27,6 +27,7 @@ def _parser() -> Parser:
         "0 to 1 (default: the one that the training chose)",
     )
     option("--adapter", action="store_true", help="write only what LoRA adds; it needs its base")
+    option("--layers", metavar="N", type=int, help="only the first N, of a training with --layers")
     option("--device", choices=("auto", "cpu", "cuda"), default="auto", help="default: auto")
     option("--json", action="store_true", help="print one JSON object")
     return parser
@@ -48,6 +49,7 @@ def _export(arguments: Namespace) -> None:
         Path(arguments.out),
         share=arguments.share,
         adapter=arguments.adapter,
+        layers=arguments.layers,
         device=arguments.device,
     )
     if arguments.json:

@@ -1,5 +1,7 @@
 """A batch and its embeddings in, the loss that the training asks for out; knows no model."""
 
+import random
+
 import torch
 from torch import Tensor
 
@@ -8,21 +10,43 @@ from finetune.batches import Batch
 from finetune.config import TrainConfig
 
 
-def objective(embeddings: Tensor, batch: Batch, config: TrainConfig) -> Tensor:
+def objective(
+    embeddings: Tensor, batch: Batch, config: TrainConfig, *, layers: int = 1, step: int = 0
+) -> Tensor:
     """The loss of one step.
 
     Args:
-        embeddings: Of the batch's texts, shape (texts, dim).
+        embeddings: Of the batch's texts, shape (texts, dim), or (texts, layers * dim) with the
+            first layer's first.
         batch: Who belongs to whom; labels from 0 to 1.
         config: Says which loss, and its numbers.
+        layers: How many layers' embeddings stand side by side.
+        step: Of the training; chooses the earlier layer that is trained in it.
 
     Returns:
-        A scalar; the mean over the whole length and `config.matryoshka_dims`, where there are any.
+        A scalar.
 
     Raises:
         ValueError: If the loss needs labels that the batch has not, or the other way round.
+    """
+    if layers == 1:
+        return _nested(embeddings, batch, config)
+    of_layers = [[rows] for rows in embeddings.split(embeddings.shape[1] // layers, dim=1)]
+    if config.layers == "espresso":
+        return losses.espresso(
+            lambda rows: _loss(rows, batch, config), of_layers, size=config.espresso_size
+        )
+    # One earlier layer a step, as Li et al. draw it (https://arxiv.org/abs/2402.14776).
+    drawn = random.Random(f"{config.seed}/layer/{step}").randrange(layers - 1)
+    return losses.adaptive_layer(
+        lambda rows: _nested(rows, batch, config), of_layers, chosen=[drawn]
+    )
 
-    Source: Matryoshka: Kusupati et al. 2022 (https://arxiv.org/abs/2205.13147).
+
+def _nested(embeddings: Tensor, batch: Batch, config: TrainConfig) -> Tensor:
+    """The mean over the whole length and `config.matryoshka_dims`, where there are any.
+
+    Source: Kusupati et al. 2022 (https://arxiv.org/abs/2205.13147).
     """
     lengths = [*config.matryoshka_dims, embeddings.shape[1]]
     found = [_loss(embeddings[:, :length], batch, config) for length in dict.fromkeys(lengths)]

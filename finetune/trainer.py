@@ -6,7 +6,7 @@ import shutil
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, cast
 
 import torch
 import torch.distributed as dist
@@ -42,6 +42,23 @@ Score = Callable[[], float]
 Progress = Callable[[int, int | None, str], None]
 
 
+class Trainable(Protocol):
+    """A model with what of it is trained: an encoder or a reranker."""
+
+    precision: str
+
+    @property
+    def module(self) -> torch.nn.Module:
+        """What the trainer wraps."""
+
+    @property
+    def device(self) -> torch.device:
+        """Where it is."""
+
+    def trained(self) -> dict[str, torch.nn.Parameter]:
+        """The weights that training changes, by name."""
+
+
 def last_checkpoint(folder: Path) -> Path | None:
     """The newest whole checkpoint of a run, or None."""
     whole = [path for path in folder.glob(f"{_PREFIX}*") if (path / WHOLE).is_file()]
@@ -64,7 +81,7 @@ class StepTrainer(Trainer):
 
     def __init__(
         self,
-        encoder: TrainableEncoder,
+        encoder: Trainable,
         schedule: Schedule,
         config: TrainConfig,
         folder: Path,
@@ -72,7 +89,9 @@ class StepTrainer(Trainer):
         score: Score | None = None,
         progress: Progress | None = None,
     ) -> None:
-        self._encoder, self._schedule, self._config = encoder, schedule, config
+        # A class that trains another kind of model has a step of its own.
+        self._encoder = cast(TrainableEncoder, encoder)
+        self._schedule, self._config = schedule, config
         self._score = score
         callbacks: list[TrainerCallback] = [_MarkWhole(), _ShowProgress(progress)]
         if score is not None and config.patience:
@@ -157,9 +176,13 @@ class StepTrainer(Trainer):
         parts = [model(*self._encoder.inputs([tokens[at] for at in group])) for group in groups]
         rows = torch.cat(parts)
         places = [own[at] for group in groups for at in group]
-        loss = objective(self._gathered(rows, places, len(batch.texts)), batch, self._config)
+        loss = self._objective(self._gathered(rows, places, len(batch.texts)), batch)
         self.accelerator.backward(loss * self.args.world_size)
         return loss.detach()
+
+    def _objective(self, rows: Tensor, batch: Batch) -> Tensor:
+        layers, step = self._encoder.module.layers, self.state.global_step
+        return objective(rows, batch, self._config, layers=layers, step=step)
 
     def _in_pieces(
         self, model: torch.nn.Module, batch: Batch, tokens: Sequence[Tokens], own: list[int]
@@ -175,8 +198,7 @@ class StepTrainer(Trainer):
 
         def loss(rows: Tensor) -> Tensor:
             whole = self._gathered(rows, places, len(batch.texts))
-            scaled: Tensor = objective(whole, batch, self._config) * self.args.world_size
-            return scaled
+            return self._objective(whole, batch) * self.args.world_size
 
         found = backward_in_parts(
             [groups],
@@ -254,7 +276,7 @@ def load_weights(encoder: TrainableEncoder, path: Path) -> None:
 
 
 def _arguments(
-    encoder: TrainableEncoder, config: TrainConfig, folder: Path, steps: int, *, has_score: bool
+    encoder: Trainable, config: TrainConfig, folder: Path, steps: int, *, has_score: bool
 ) -> TrainingArguments:
     interval = config.save_every or max(1, -(-steps // 5))
     warmup = config.warmup if config.warmup_steps is None else config.warmup_steps

@@ -12,7 +12,7 @@ from data.pair_reading import PairOptions, ReadingReport, load_pairs
 from data.pairs import PairRecord
 from encoder.errors import MissingExtraError
 from encoder.files import digest_of_json
-from encoder.model_folder import describe_encoder
+from encoder.model_folder import describe_encoder, find_model_folder
 from finetune.averaging import Weights, average
 from finetune.batches import Schedule, TrainingSet
 from finetune.config import TrainConfig, write_config
@@ -105,11 +105,16 @@ def train(
         "data": {found.name: _digest(found.records) for found in sets},
         "model": config.model,
     }
-    describe_encoder(config.model)  # a wrong name shall leave no folder behind
+    # A wrong name shall leave no folder behind.
+    (describe_encoder if config.task == "encoder" else find_model_folder)(config.model)
     parts = _split(replace(material, sets=sets), config)
     with opened_run(Path(out), identity, resume=resume) as folder:
         if is_main_process():
             write_config(folder, config)
+        if config.task == "reranker":
+            from finetune.reranker_run import RerankerRun
+
+            return RerankerRun(folder, config, parts, material.probes, progress).finish()
         return _Run(folder, config, parts, material.probes, progress).finish()
 
 
@@ -288,7 +293,8 @@ def _checked(found: TrainingSet, config: TrainConfig) -> TrainingSet:
         )
     labels = [record.label or 0.0 for record in found.records]
     low, high = min(labels), max(labels)
-    if config.loss in {"auto", "cosent", "angle"} or (low >= 0 and high <= 1):
+    is_by_order = config.task == "encoder" and config.loss in {"auto", "cosent", "angle"}
+    if is_by_order or (low >= 0 and high <= 1):
         return found
     rescaled = [
         replace(record, label=((record.label or 0.0) - low) / (high - low))
