@@ -5,7 +5,9 @@ import json
 import numpy as np
 import pytest
 
+from data import GoldenQuestion
 from indexing import build_index, explain, open_index
+from indexing.calibrating import calibrate_index
 from indexing.filters import FilterError
 from indexing.legs import FUSED_DEPTH
 from indexing.reranking import Reranking
@@ -25,6 +27,8 @@ def index(tmp_path_factory, make_word_encoder):
     encoder = make_word_encoder(max_tokens=16)
     lines = [line(n) for n in range(160)]
     build_index(["-"], folder, encoder=encoder, lines=lines)
+    numbered = [GoldenQuestion(question=f"number{n}", document=f"docs/{n}.md") for n in range(40)]
+    calibrate_index(folder, encoder, numbered)
     return open_index(folder, encoder=encoder)
 
 
@@ -82,8 +86,8 @@ def test_a_miss_of_an_approximate_search_is_seen(index, monkeypatch):
     assert exact.dense.rank <= FUSED_DEPTH
     search = type(index.generation).search
 
-    def forgetful(self, queries, k, *, allowed=None):
-        scores, ids = search(self, queries, k, allowed=allowed)
+    def forgetful(self, queries, k, **which):
+        scores, ids = search(self, queries, k, **which)
         scores[ids == exact.dense.chunk], ids[ids == exact.dense.chunk] = -np.inf, -1
         return SearchResult(scores, ids)
 
