@@ -44,7 +44,7 @@ class Candidates:
 class CandidateSet:
     """Judged queries with their first hits; a `Measure` of what puts these in order."""
 
-    metric = f"nDCG@{_K}"
+    metric: str = f"nDCG@{_K}"
 
     def __init__(
         self,
@@ -102,7 +102,7 @@ class CandidateSet:
 class ScoredTexts:
     """Labelled pairs, which a reranker scores; a `Measure`."""
 
-    metric = "Spearman"
+    metric: str = "Spearman"
 
     def __init__(self, pairs: LabelledPairs) -> None:
         self._pairs = pairs

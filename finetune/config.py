@@ -14,7 +14,7 @@ from typing import Any, get_args, get_origin, get_type_hints
 
 from encoder.errors import UsageError
 
-METHODS = ("full", "lora", "qlora", "bitfit")
+METHODS = ("full", "lora", "qlora", "bitfit", "prefix")
 TASKS = ("encoder", "reranker")
 LOSSES = ("auto", "in_batch", "distillation", "margin_mse", "cosent", "angle", "angle_mix")
 RERANKER_LOSSES = ("auto", "listwise", "binary")
@@ -36,7 +36,7 @@ class TrainConfig:
     """Folder or hub id of the encoder to begin with; None for the embedded default."""
     method: str = "full"
     """What is trained: `full` all weights, `lora` low-rank adapters, `qlora` the same over weights
-    of 4 bits (GPU), `bitfit` the biases."""
+    of 4 bits (GPU), `bitfit` the biases, `prefix` some new words before every text."""
     loss: str = "auto"
     """`auto` is in-batch negatives for pairs and triplets, and CoSENT for scored pairs. With a
     teacher's scores of positive and negatives: `distillation`, its distribution beside in-batch
@@ -108,6 +108,8 @@ class TrainConfig:
     """Of what goes into an adapter."""
     lora_targets: tuple[str, ...] = ()
     """Names of the linear layers that get an adapter; all of them if empty."""
+    prefix_tokens: int = 8
+    """New words before a query, and as many others before a document."""
     set_weights: tuple[float, ...] = ()
     """How often each of several sets is gone through in an epoch; once each if empty."""
     same_set_batches: bool = True
@@ -129,14 +131,16 @@ class TrainConfig:
     """`auto`, `cpu` or `cuda`."""
 
     def __post_init__(self) -> None:
-        for name, known in (
+        losses: tuple[str, ...] = LOSSES if self.task == "encoder" else RERANKER_LOSSES
+        allowed: tuple[tuple[str, tuple[str, ...]], ...] = (
             ("task", TASKS),
             ("method", METHODS),
-            ("loss", LOSSES if self.task == "encoder" else RERANKER_LOSSES),
+            ("loss", losses),
             ("layers", LAYERS),
             ("schedule", SCHEDULES),
             ("precision", PRECISIONS),
-        ):
+        )
+        for name, known in allowed:
             if getattr(self, name) not in known:
                 raise UsageError(
                     f"Unknown {_option(name)} {getattr(self, name)!r}. Known: {', '.join(known)}."
@@ -144,8 +148,10 @@ class TrainConfig:
         self._check_numbers()
 
     def _check_numbers(self) -> None:
-        positive = ("temperature", "learning_rate", "batch_size", "epochs", "lora_rank")
-        positive += ("max_pair_tokens", "espresso_size")
+        positive = [
+            *("temperature", "learning_rate", "batch_size", "epochs", "lora_rank"),
+            *("max_pair_tokens", "espresso_size", "prefix_tokens"),
+        ]
         given = ("max_steps", "effective_batch", "max_query_tokens", "max_document_tokens")
         wrong = [name for name in positive if not getattr(self, name) > 0]
         wrong += [

@@ -23,6 +23,7 @@ from encoder.templates import PLACE
 from finetune.averaging import average
 from finetune.batches import ALIKE, DOCUMENT, QUERY
 from finetune.config import TrainConfig
+from finetune.prefix import merge_prefix
 from finetune.run_folder import MANIFEST, TUNED
 from finetune.trainable import TrainableEncoder, load_trainable, put_weights
 
@@ -114,14 +115,15 @@ def _write(encoder: TrainableEncoder, folder: Path, adapter: bool) -> list[str]:
         else:
             if is_adapted:
                 inner = inner.merge_and_unload()
+            merge_prefix(inner)
             inner.save_pretrained(folder)
-    copy_tokenizer(encoder.found.tokenizer_folder, folder)
+    copy_tokenizer(encoder.tokenizer_folder, folder)
     unfit = _unfit_for_others(encoder.spec)
     width = _width(encoder)
     if not unfit:
         _write_modules(encoder, folder, width)
     sentences = {"max_seq_length": encoder.spec.max_tokens, "do_lower_case": False}
-    old = encoder.found.tokenizer_folder / "sentence_bert_config.json"
+    old = encoder.tokenizer_folder / "sentence_bert_config.json"
     if old.is_file():
         sentences["do_lower_case"] = bool(json.loads(old.read_text("utf-8")).get("do_lower_case"))
     _write_json(folder / "sentence_bert_config.json", sentences)

@@ -31,7 +31,7 @@ def objective(
     """
     if layers == 1:
         return _nested(embeddings, batch, config)
-    of_layers = [[rows] for rows in embeddings.split(embeddings.shape[1] // layers, dim=1)]
+    of_layers = [[rows] for rows in embeddings.chunk(layers, dim=1)]
     if config.layers == "espresso":
         return losses.espresso(
             lambda rows: _loss(rows, batch, config), of_layers, size=config.espresso_size

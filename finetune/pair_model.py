@@ -127,8 +127,8 @@ def load_trainable_reranker(config: TrainConfig) -> TrainableReranker:
             f"{name} is {kind or 'no transformer model'}; a reranker is made of a model that reads "
             f"both ways: {', '.join(_READS_BOTH_WAYS)}."
         )
-    if config.method == "qlora":
-        raise UsageError("A reranker is trained by full, lora or bitfit, not by qlora.")
+    if config.method in {"qlora", "prefix"}:
+        raise UsageError(f"A reranker is trained by full, lora or bitfit, not by {config.method}.")
     limit, _ = limit_of_positions(folder, {**facts, "max_position_embeddings": _positions(facts)})
     max_tokens = min(limit, config.max_pair_tokens)
     # The device's random numbers draw the new head.

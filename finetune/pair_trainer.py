@@ -129,7 +129,8 @@ class PairTrainer(StepTrainer):
                 f"The loss of step {self.state.global_step + 1} is {total.item()}; the checkpoints "
                 "before it are whole. Try a lower learning-rate, or float32."
             )
-        return total * self.args.world_size
+        mean: Tensor = total * self.args.world_size
+        return mean
 
     def _scored(self, model: torch.nn.Module, lists: Sequence[TextList]) -> list[Tensor]:
         """Scores of each list's texts; texts of like length run together."""
@@ -141,7 +142,7 @@ class PairTrainer(StepTrainer):
         places = torch.tensor([at for group in groups for at in group])
         flat = torch.cat(rows)
         in_order = flat.new_zeros(len(tokens)).index_copy(0, places.to(flat.device), flat)
-        return list(in_order.split([len(found.texts) for found in lists]))
+        return list(torch.split(in_order, [len(found.texts) for found in lists]))
 
 
 def _portions(lists: Sequence[TextList], size: int) -> Iterator[Sequence[TextList]]:

@@ -160,7 +160,8 @@ class PretrainTrainer(StepTrainer):
                 f"The loss of step {self.state.global_step + 1} is {total.item()}; the checkpoints "
                 "before it are whole. Try a lower learning-rate, or float32."
             )
-        return total * self.args.world_size
+        mean: Tensor = total * self.args.world_size
+        return mean
 
 
 def asked_for(texts: Sequence[MaskedText]) -> tuple[int, int]:

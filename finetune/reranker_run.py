@@ -107,7 +107,8 @@ class RerankerRun:
         return facts
 
     @property
-    def _measures(self) -> list[CandidateSet | ScoredTexts]:
+    def _measures(self) -> list[Any]:
+        """Of a reranker, which take what scores texts and not what embeds them."""
         return [*self._proof, *self._probes]
 
     def _trained(self) -> "PairTrainer":

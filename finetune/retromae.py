@@ -134,10 +134,10 @@ class RetroMae(nn.Module):
 
     def __init__(self, encoder: TrainableEncoder, masked: Any) -> None:  # noqa: ANN401
         super().__init__()
-        self.model: Any = encoder.module.model
+        self.model = encoder.module.model
         self._pooling = encoder.spec.pooling
         self.head = masked.cls if hasattr(masked, "cls") else masked.lm_head
-        config = self.model.config
+        config: Any = self.model.config
         self.decoder = EnhancedDecoder(
             config.hidden_size,
             config.num_attention_heads,
@@ -160,10 +160,11 @@ class RetroMae(nn.Module):
         vectors = self.model(input_ids=ids, attention_mask=mask).last_hidden_state
         guessed = _summed(self.head(vectors), labels)
         embedding = pool(vectors, mask, self._pooling).to(vectors.dtype)[:, None]
-        tokens = self.model.embeddings(input_ids=original.where(original != NOT_ASKED, ids))
+        embeddings: Any = self.model.embeddings
+        tokens = embeddings(input_ids=original.where(original != NOT_ASKED, ids))
         context = torch.cat([embedding, tokens[:, 1:]], dim=1)
         everywhere = embedding.expand(-1, ids.shape[1], -1)
-        queries = self.model.embeddings(inputs_embeds=everywhere)
+        queries = embeddings(inputs_embeds=everywhere)
         written = self.decoder(queries, context, visible)
         return guessed, _summed(self.head(written), original)
 
@@ -234,7 +235,7 @@ def load_pretraining(config: TrainConfig, mask_share: float) -> Pretraining:
         raise UsageError(f"RetroMAE needs a model like BERT or RoBERTa, not {type(body).__name__}.")
     setattr(masked, masked.base_model_prefix, encoder.module.model)
     masked.tie_weights()
-    words = encoder.module.model.get_input_embeddings().weight
+    words = masked.get_input_embeddings().weight
     if masked.get_output_embeddings().weight is not words:
         masked.get_output_embeddings().weight = words
     mask = Mask(*_mask_tokens(encoder), share=mask_share)
@@ -245,7 +246,7 @@ def load_pretraining(config: TrainConfig, mask_share: float) -> Pretraining:
 def _mask_tokens(encoder: TrainableEncoder) -> tuple[int, frozenset[int], int]:
     from transformers import AutoTokenizer
 
-    tokenizer = AutoTokenizer.from_pretrained(encoder.found.tokenizer_folder, local_files_only=True)
+    tokenizer = AutoTokenizer.from_pretrained(encoder.tokenizer_folder, local_files_only=True)
     if tokenizer.mask_token_id is None:
         raise UsageError(
             f"The tokenizer of {encoder.spec.name} has no mask token; RetroMAE hides tokens."

@@ -4,6 +4,7 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
@@ -24,6 +25,7 @@ from encoder.templates import CLEANERS, PLACE, unwrap
 from encoder.tokenizer import Tokenizer, Tokens
 from finetune.batches import ALIKE, DOCUMENT, QUERY
 from finetune.config import TrainConfig
+from finetune.prefix import FIRST, prefixed, put_prefix
 
 CPU_TOKENS = 4096
 """Most tokens that go through the model together on a CPU, where more only leave the caches."""
@@ -96,8 +98,12 @@ class TrainableEncoder:
     max_document_tokens: int
     templates: Mapping[str, str]
     """Role, as in `finetune.batches` → template."""
+    tokenizer_folder: Path
+    """Where the tokenizer's files lie."""
     precision: str = "float32"
     """What the model multiplies in while it is trained."""
+    kept: Any = None
+    """What must live as long as the encoder."""
 
     @property
     def spec(self) -> EncoderSpec:
@@ -186,8 +192,12 @@ def load_trainable(config: TrainConfig) -> TrainableEncoder:
             f"{found.spec.name} is a {'service' if found.spec.endpoint else 'table of vectors'}, "
             "whose weights cannot be trained; give a transformer model."
         )
-    tokenizer = Tokenizer.load(found.tokenizer_folder)
-    module = _load_module(found, config, tokenizer.pad_id)
+    tokenizer_folder, kept = found.tokenizer_folder, None
+    if config.method == "prefix":
+        found, kept = prefixed(found, config.prefix_tokens)
+        tokenizer_folder = Path(kept.name)
+    tokenizer = Tokenizer.load(tokenizer_folder)
+    module = _load_module(found, config, tokenizer)
     _choose_trained(module, config)
     if config.dropout is not None:
         set_dropout(module, config.dropout)
@@ -204,11 +214,15 @@ def load_trainable(config: TrainConfig) -> TrainableEncoder:
             DOCUMENT: spec.template("document"),
             ALIKE: alike,
         },
+        tokenizer_folder=tokenizer_folder,
         precision=precision_of(config.precision, next(module.parameters()).device),
+        kept=kept,
     )
 
 
-def _load_module(found: ModelDescription, config: TrainConfig, pad_id: int) -> EmbeddingModule:
+def _load_module(
+    found: ModelDescription, config: TrainConfig, tokenizer: Tokenizer
+) -> EmbeddingModule:
     device = own_device(config.device)
     model = load_model(
         found.folder,
@@ -222,8 +236,13 @@ def _load_module(found: ModelDescription, config: TrainConfig, pad_id: int) -> E
         _keep_few_activations(model, found.spec.name)
     if config.method in {"lora", "qlora"}:
         model = _with_adapter(model, config)
+    if config.method == "prefix":
+        count = 2 * config.prefix_tokens
+        put_prefix(model, tokenizer.backend.token_to_id(FIRST), count, config.seed)
     head = load_head(found.folder, found.spec, device)
-    return EmbeddingModule(model, head, found.spec, pad_id, every_layer=config.layers != "last")
+    return EmbeddingModule(
+        model, head, found.spec, tokenizer.pad_id, every_layer=config.layers != "last"
+    )
 
 
 def precision_of(asked: str, device: torch.device) -> str:
@@ -300,6 +319,8 @@ def _choose_trained(module: EmbeddingModule, config: TrainConfig) -> None:
             weight.requires_grad_(name.endswith("bias"))
         elif config.method in {"lora", "qlora"}:
             weight.requires_grad_("lora_" in name)
+        elif config.method == "prefix":
+            weight.requires_grad_(name.endswith(".rows"))
     if not any(weight.requires_grad for weight in module.parameters()):
         raise UsageError(
             f"The model has no weights that {config.method} trains; take another method."

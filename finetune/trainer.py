@@ -24,7 +24,7 @@ from transformers import (
 )
 
 from encoder.tokenizer import Tokens
-from finetune.batches import Batch, Schedule
+from finetune.batches import Batch
 from finetune.config import TrainConfig
 from finetune.errors import TrainingStoppedError
 from finetune.gradient_cache import backward_in_parts
@@ -40,6 +40,16 @@ _PREFIX = "checkpoint-"
 Score = Callable[[], float]
 """Measures the encoder as it is now; higher is better."""
 Progress = Callable[[int, int | None, str], None]
+
+
+class Steps(Protocol):
+    """What makes up which step of a training: a `Schedule`, or another of its kind."""
+
+    def __len__(self) -> int:
+        """How many steps."""
+
+    def batch(self, step: int) -> Any:  # noqa: ANN401 - what the trainer's `training_step` takes
+        """What step `step` is made of, counted from 0."""
 
 
 class Trainable(Protocol):
@@ -82,7 +92,7 @@ class StepTrainer(Trainer):
     def __init__(
         self,
         encoder: Trainable,
-        schedule: Schedule,
+        schedule: Steps,
         config: TrainConfig,
         folder: Path,
         *,
@@ -198,7 +208,8 @@ class StepTrainer(Trainer):
 
         def loss(rows: Tensor) -> Tensor:
             whole = self._gathered(rows, places, len(batch.texts))
-            return self._objective(whole, batch) * self.args.world_size
+            scaled: Tensor = self._objective(whole, batch) * self.args.world_size
+            return scaled
 
         found = backward_in_parts(
             [groups],
@@ -327,16 +338,16 @@ def _only(items: Sequence[Batch]) -> Batch:
     return items[0]
 
 
-class _Steps(Dataset[Batch]):
+class _Steps(Dataset[Any]):
     """A schedule as the loader wants it."""
 
-    def __init__(self, schedule: Schedule) -> None:
+    def __init__(self, schedule: Steps) -> None:
         self._schedule = schedule
 
     def __len__(self) -> int:
         return len(self._schedule)
 
-    def __getitem__(self, step: int) -> Batch:
+    def __getitem__(self, step: int) -> Any:  # noqa: ANN401
         return self._schedule.batch(step)
 
 

@@ -232,30 +232,38 @@ class _Run:
         from finetune.trainable import put_weights
 
         averages = []
+        # New words stand before every text: half of them is no way back to the base.
+        tried = (1.0,) if self._config.method == "prefix" else self._config.averages
         if self._parts.choice:
-            for share in self._config.averages:
+            for share in tried:
                 self._progress(0, None, f"averaging {share:g}")
                 put_weights(self._encoder, average(base, tuned, share))
                 averages.append((share, self._score()))
             averages.sort(key=lambda item: (-item[1], item[0]))
-        shares = [share for share, _ in averages] or [self._config.averages[0]]
+        shares = [share for share, _ in averages] or [tried[0]]
         measures = [*self._parts.proof, *self._probes]
-        before = None
+        put_weights(self._encoder, average(base, tuned, 0.0))
+        before = self._before(measures)
         for share in shares:
             put_weights(self._encoder, average(base, tuned, share))
-            if before is None and measures:
-                put_weights(self._encoder, average(base, tuned, 0.0))
-                before = [measure.measured(self._encoder.encode_quickly) for measure in measures]
-                put_weights(self._encoder, average(base, tuned, share))
-            rows = compare(
-                measures, before or [], self._encoder.encode_quickly, len(self._parts.proof)
-            )
+            rows = compare(measures, before, self._encoder.encode_quickly, len(self._parts.proof))
             fallen = [row for row in rows if row["kind"] == PROBE and self._fell(row)]
             if not fallen:
                 break
         averages.sort(key=lambda item: item[0] != share)
         sentence, verdict = judge(rows, allowed_fall=self._config.allowed_fall)
         return averages, rows, sentence, verdict
+
+    def _before(self, measures: Sequence[Measure]) -> list[Any]:
+        """What the base reaches."""
+        if self._config.method != "prefix":
+            return [measure.measured(self._encoder.encode_quickly) for measure in measures]
+        # Untrained new words are no base: that is the encoder without them.
+        from encoder.encoder import load_encoder
+        from finetune.measures import encode_by
+
+        with load_encoder(self._config.model, device=self._config.device) as encoder:
+            return [measure.measured(encode_by(encoder)) for measure in measures]
 
     def _fell(self, row: dict[str, Any]) -> bool:
         return float(row["difference"]) < -self._config.allowed_fall

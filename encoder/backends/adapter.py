@@ -41,11 +41,11 @@ def apply_adapter(model: nn.Module, adapter: Adapter, base: Path) -> set[str]:
                 misfits.append(name)
         replaced = set()
         for key in sorted(key for key in tensors if ".lora_" not in key):
-            name = _replaced(model, key, tensors[key])
-            if name is None:
+            place = _replaced(model, key, tensors[key])
+            if place is None:
                 misfits.append(key)
             else:
-                replaced.add(name)
+                replaced.add(place)
     if misfits:
         raise ValueError(
             f"The adapter in {adapter.folder} is for another base than {base}: "
