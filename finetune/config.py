@@ -16,9 +16,18 @@ from encoder.errors import UsageError
 
 METHODS = ("full", "lora", "qlora", "bitfit", "prefix")
 TASKS = ("encoder", "reranker")
-LOSSES = ("auto", "in_batch", "distillation", "margin_mse", "cosent", "angle", "angle_mix")
+LOSSES = (
+    *("auto", "in_batch", "group", "sigmoid", "triplet"),
+    *("distillation", "m3_distillation", "margin_mse"),
+    *("cosent", "angle", "angle_mix"),
+)
 RERANKER_LOSSES = ("auto", "listwise", "binary")
 LAYERS = ("last", "adaptive", "espresso")
+ANGLE_NAMES = (
+    *("w1", "w2", "w3", "cosine_w", "ibn_w", "angle_w", "cln_w"),
+    *("cosine_tau", "ibn_tau", "angle_tau", "tau"),
+)
+"""Loss settings as AnglE calls them, which a configuration file may have too."""
 SCHEDULES = ("linear", "cosine", "constant")
 PRECISIONS = ("auto", "float32", "bfloat16", "float16")
 DEFAULT_RECIPE = "default"
@@ -40,7 +49,9 @@ class TrainConfig:
     loss: str = "auto"
     """`auto` is in-batch negatives for pairs and triplets, and CoSENT for scored pairs. With a
     teacher's scores of positive and negatives: `distillation`, its distribution beside in-batch
-    negatives as FlagEmbedding does, and `margin_mse`. A reranker's are `listwise`, a softmax over
+    negatives as FlagEmbedding does, BGE-M3's `m3_distillation`, and `margin_mse`. `group` tells a
+    positive from its own negatives alone; `sigmoid` and `triplet` are uniem's; `angle_mix` of
+    pairs and triplets is AnglE's own for them. A reranker's are `listwise`, a softmax over
     the positive and its negatives or their teacher's scores, and `binary`, right or wrong for each
     text; `auto` is binary for scored pairs."""
     temperature: float = 0.05
@@ -53,6 +64,8 @@ class TrainConfig:
     """Of in-batch negatives in `angle_mix`."""
     angle_weight: float = 0.02
     """Of the angle loss in `angle_mix`."""
+    hard_negatives_weight: float = 1.0
+    """Of finding the positive among hard negatives, in `angle_mix` of triplets."""
     matryoshka_dims: tuple[int, ...] = ()
     """Shorter embeddings that shall be good too; the loss is the mean over these and the whole."""
     layers: str = "last"
@@ -223,7 +236,30 @@ def read_config(path: Path) -> dict[str, Any]:
         values = tomllib.loads(path.read_text("utf-8"))
     except (OSError, ValueError) as error:
         raise UsageError(f"Cannot read the configuration {path}: {error}.") from error
-    return _checked(values, str(path))
+    return _checked(_from_angle(values, str(path)), str(path))
+
+
+def _from_angle(values: dict[str, Any], place: str) -> dict[str, Any]:
+    """Loss settings under AnglE's own names, of today or of its first version, under ours."""
+    theirs = {key: value for key, value in values.items() if key in ANGLE_NAMES}
+    if not theirs:
+        return values
+    from finetune.losses import angle_names
+
+    hard = theirs.pop("cln_w", None)
+    try:
+        weights, temperature = angle_names(theirs)
+    except (TypeError, ValueError) as error:
+        raise UsageError(f"{place}: {error}") from error
+    found: dict[str, Any] = {
+        "loss": "angle_mix",
+        "cosine_weight": weights.cosine,
+        "in_batch_weight": weights.in_batch,
+        "angle_weight": weights.angle,
+    }
+    found |= {} if temperature is None else {"temperature": temperature}
+    found |= {} if hard is None else {"hard_negatives_weight": hard}
+    return found | {key: value for key, value in values.items() if key not in ANGLE_NAMES}
 
 
 def make_config(

@@ -127,7 +127,7 @@ def test_the_loss_is_the_mean_of_guessed_tokens_and_of_written_ones(mask_model, 
     model, head = found.module.model, found.module.head
     for text in masked:
         ids = torch.tensor([text.ids])
-        logits = head(model(ids, torch.ones_like(ids)).last_hidden_state)[0].log_softmax(1)
+        logits = head(model(ids, torch.ones_like(ids)).last_hidden_state)[0].detach().log_softmax(1)
         guessed -= sum(
             float(logits[at, label]) for at, label in enumerate(text.labels) if label != NOT_ASKED
         )

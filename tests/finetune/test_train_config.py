@@ -55,7 +55,7 @@ def test_what_took_effect_is_written_as_a_file_that_can_be_read(tmp_path):
 @pytest.mark.parametrize(
     ("text", "sentence"),
     [
-        ("rate = 1", "unknown key 'rate'. Known: model, method"),
+        ("rate = 1", "unknown key 'rate'. Known: task, model, method"),
         ("epochs = 1.5", "epochs must be a whole number, got 1.5"),
         ("epochs = true", "epochs must be a whole number, got True"),
         ("averages = 0.5", "averages must be a list, got 0.5"),
