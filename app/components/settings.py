@@ -3,7 +3,7 @@
 import streamlit as st
 
 from app import jobs
-from app.components import base_picker, job_panel, notices
+from app.components import base_picker, controls, job_panel, notices
 from app.jobs import Kind
 from app.language import Say
 from app.library import (
@@ -79,6 +79,7 @@ def _confirm(library: Library, listing: Listing, say: Say) -> None:
                 st.error(say("job_other"))
                 return
             library.delete(listing)
+            controls.write_page_link({}, say)  # which named what is no longer there
             st.rerun()
 
     ask()

@@ -1,9 +1,11 @@
 """The handbook's index, and the page on top of an index."""
 
+from functools import partial
 from io import BytesIO
 from pathlib import Path
 
 import pytest
+from streamlit.runtime.scriptrunner import RerunData
 from streamlit.testing.v1 import AppTest
 from streamlit.util import calc_hash
 
@@ -49,6 +51,23 @@ def open_page(encoder_at_hand, monkeypatch):
 def library(tmp_path):
     """A library of its own, empty."""
     return Library(tmp_path / "home")
+
+
+@pytest.fixture
+def run_dialog(monkeypatch):
+    """Runs the open dialog alone, as a browser does when something in it is touched.
+
+    `AppTest` only ever runs the whole page, which closes a dialog.
+    """
+
+    def run(page):
+        *_, dialog = page._fragment_storage._fragments
+        with monkeypatch.context() as patch:
+            name = "streamlit.testing.v1.local_script_runner.RerunData"
+            patch.setattr(name, partial(RerunData, fragment_id=dialog))
+            return page.run()
+
+    return run
 
 
 def put(listing, name, text):

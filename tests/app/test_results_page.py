@@ -273,4 +273,4 @@ def test_the_page_of_a_pdf_is_shown_with_the_passage_marked(open_home, library, 
     assert [view.page for view in views] == [1, 2]
     assert all(view.boxes for view in views)
     assert not page.exception
-    assert len(page.get("imgs")) == 2
+    assert len(page.get("image")) == 2

@@ -52,14 +52,6 @@ class Screens(Page):
         script = "return document.querySelector('.stMain').scrollWidth"
         return self.driver.execute_script(script) <= width
 
-    def nameless(self):
-        return self.driver.execute_script(
-            "return [...document.querySelectorAll('button, input, textarea, a, summary')].filter("
-            "e => e.checkVisibility() && e.type !== 'file' && !(e.ariaLabel || e.innerText.trim() "
-            "|| e.title || e.labels?.length || e.getAttribute('aria-labelledby')))"
-            ".map(e => e.outerHTML.slice(0, 300))"
-        )
-
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory):
@@ -78,8 +70,7 @@ def screens(driver, home_url):
     driver.get_log("browser")
     screens = Screens(driver, home_url)
     yield screens
-    # Streamlit's page first looks for its server below the address of each page.
-    assert [one for one in complaints(driver) if "/_stcore/" not in one] == []
+    assert complaints(screens) == []
     assert foreign_requests(screens) == []
 
 
