@@ -104,6 +104,13 @@ class TrainConfig:
     the device has instructions for it, which is twice as fast."""
     gradient_checkpointing: bool = False
     """Compute activations again in place of keeping them: less memory, a third more time."""
+    query_instruction: str | None = None
+    """In place of the encoder's own before a query, or around it with `{text}` for its place; it
+    travels with the model. A language model that is no encoder yet needs one."""
+    document_instruction: str | None = None
+    """The same of a document."""
+    pooling: str | None = None
+    """In place of the encoder's own, such as `cls`, `mean` or `last`."""
     max_query_tokens: int | None = None
     """Most tokens of a query in training; None for as many as the encoder reads."""
     max_document_tokens: int | None = None
@@ -198,6 +205,12 @@ class TrainConfig:
 
     def _of(self, name: str) -> float:
         return float(getattr(self, name))
+
+    @property
+    def is_respecified(self) -> bool:
+        """Whether the tuned encoder reads texts otherwise than its base."""
+        given = (self.query_instruction, self.document_instruction, self.pooling)
+        return self.method == "prefix" or any(value is not None for value in given)
 
     @property
     def step_size(self) -> int:

@@ -192,6 +192,7 @@ def load_trainable(config: TrainConfig) -> TrainableEncoder:
             f"{found.spec.name} is a {'service' if found.spec.endpoint else 'table of vectors'}, "
             "whose weights cannot be trained; give a transformer model."
         )
+    found = replace(found, spec=_respecified(found.spec, config))
     tokenizer_folder, kept = found.tokenizer_folder, None
     if config.method == "prefix":
         found, kept = prefixed(found, config.prefix_tokens)
@@ -218,6 +219,18 @@ def load_trainable(config: TrainConfig) -> TrainableEncoder:
         precision=precision_of(config.precision, next(module.parameters()).device),
         kept=kept,
     )
+
+
+def _respecified(spec: EncoderSpec, config: TrainConfig) -> EncoderSpec:
+    templates = dict(spec.templates)
+    for role, text in ((QUERY, config.query_instruction), (DOCUMENT, config.document_instruction)):
+        if text is not None:
+            templates[role] = _as_template(text)
+    pooling = spec.pooling if config.pooling is None else config.pooling
+    try:
+        return replace(spec, templates=templates, pooling=pooling)
+    except ValueError as error:
+        raise UsageError(str(error)) from error
 
 
 def _load_module(

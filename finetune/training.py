@@ -256,9 +256,9 @@ class _Run:
 
     def _before(self, measures: Sequence[Measure]) -> list[Any]:
         """What the base reaches."""
-        if self._config.method != "prefix":
+        if not self._config.is_respecified:
             return [measure.measured(self._encoder.encode_quickly) for measure in measures]
-        # Untrained new words are no base: that is the encoder without them.
+        # Untrained new words or an instruction that it never saw are not how the base is used.
         from encoder.encoder import load_encoder
         from finetune.measures import encode_by
 

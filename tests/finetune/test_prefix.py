@@ -1,4 +1,6 @@
-"""Prefix tokens: new words before every text, of which alone the vectors are trained."""
+"""What stands around a text in training: prefix tokens, instructions of one's own."""
+
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -9,6 +11,8 @@ from encoder.errors import UsageError
 from finetune.batches import Schedule, TrainingSet
 from finetune.config import TrainConfig
 from finetune.exporting import export_encoder
+from finetune.holdout import measure_of
+from finetune.measures import encode_by
 from finetune.prefix import PrefixedEmbedding
 from finetune.trainable import load_trainable
 from finetune.trainer import StepTrainer
@@ -110,3 +114,53 @@ def test_words_are_put_before_a_text_only_once(config, tmp_path):
 
     with pytest.raises(UsageError, match=r"has prefix tokens already; begin with its base"):
         load_trainable(config(model=str(tmp_path / "model")))
+
+
+def test_an_instruction_and_a_pooling_of_ones_own_travel_with_the_model(
+    config, records, word_model, tmp_path
+):
+    chosen = config(
+        method="full",
+        learning_rate=3e-3,
+        query_instruction="w70 ",
+        document_instruction='w71 "{text}" w72',
+        pooling="cls",
+        max_steps=4,
+    )
+
+    facts = train(
+        Material(sets=[TrainingSet("pairs", records)]), tmp_path / "run", replace(chosen, holdout=0)
+    )
+
+    model = load_encoder(facts["model"], device="cpu", backend="torch")
+    assert model.spec.pooling == "cls"
+    assert model.spec.template("query") == "w70 {text}"
+    assert model.spec.template("document") == 'w71 "{text}" w72'
+    encoder = load_trainable(chosen)
+    query, document = encoder.tokenise([("query", "w1", None), ("document", "w1", None)])
+    assert len(document.ids) > len(query.ids) == 4
+    with pytest.raises(UsageError, match=r"Unknown pooling 'middle'"):
+        load_trainable(config(pooling="middle"))
+
+
+def test_an_instruction_of_ones_own_is_held_against_the_base_as_it_is_used(
+    config, records, word_model, tmp_path
+):
+    measure = measure_of(records[300:], [], "held out", 0)
+    with load_encoder(word_model, device="cpu") as encoder:
+        wanted = measure.measured(encode_by(encoder)).figure
+    chosen = config(
+        method="full", learning_rate=3e-3, query_instruction="w70 w71 w72 ", epochs=8, dropout=0.0
+    )
+
+    facts = train(
+        Material(
+            sets=[TrainingSet("pairs", records[:300])],
+            choice=[measure],
+            proof=[measure],
+        ),
+        tmp_path / "run",
+        chosen,
+    )
+
+    assert facts["measured"][0]["base"] == pytest.approx(wanted, abs=1e-5)

@@ -188,7 +188,6 @@ def test_an_adapter_goes_over_its_base_in_half_the_precision_and_few_bytes(train
 
 
 def test_openvino_runs_an_adapter_as_torch_does(trained, tmp_path):
-    pytest.importorskip("openvino")
     export_run(trained[1], tmp_path / "adapter", adapter=True, device="cpu")
 
     by = [
@@ -376,3 +375,10 @@ def test_losses_of_the_other_task_are_refused():
         TrainConfig(loss="listwise")
     with pytest.raises(UsageError, match=r"priors must be 0 or more"):
         TrainConfig(task="reranker", priors=(-1.0,))
+
+
+def test_a_reranker_is_not_written_as_an_openvino_encoder(trained):
+    from finetune.openvino_export import add_openvino
+
+    with pytest.raises(ValueError, match=r"is a reranker; only an encoder"):
+        add_openvino(trained[1] / "model")
