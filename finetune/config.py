@@ -22,6 +22,7 @@ LOSSES = (
     *("cosent", "angle", "angle_mix"),
 )
 RERANKER_LOSSES = ("auto", "listwise", "binary")
+GROUPS = ("queries", "documents")
 LAYERS = ("last", "adaptive", "espresso")
 ANGLE_NAMES = (
     *("w1", "w2", "w3", "cosine_w", "ibn_w", "angle_w", "cln_w"),
@@ -74,6 +75,14 @@ class TrainConfig:
     most in their first espresso-size values."""
     espresso_size: int = 128
     """How long the short embeddings of `espresso` are."""
+    all_positives: bool = False
+    """Whether every text of a step that is known to answer a query counts as its positive, with
+    in-batch negatives; else only its own does, and the others are left out."""
+    grouped_by: str = "queries"
+    """What a record is: `queries`, each with its documents as the data have it, or `documents`,
+    each with the queries that it answers: more is learned in a step where they are many."""
+    queries_per_record: int = 1
+    """Most queries of a record in one step, where it has several; others come in later epochs."""
     negatives: int = 1
     """Most hard negatives of a query in one step; a record's others come in later epochs."""
     epochs: int = 1
@@ -157,6 +166,7 @@ class TrainConfig:
             ("method", METHODS),
             ("loss", losses),
             ("layers", LAYERS),
+            ("grouped_by", GROUPS),
             ("schedule", SCHEDULES),
             ("precision", PRECISIONS),
         )
@@ -170,7 +180,7 @@ class TrainConfig:
     def _check_numbers(self) -> None:
         positive = [
             *("temperature", "learning_rate", "batch_size", "epochs", "lora_rank"),
-            *("max_pair_tokens", "espresso_size", "prefix_tokens"),
+            *("max_pair_tokens", "espresso_size", "prefix_tokens", "queries_per_record"),
         ]
         given = ("max_steps", "effective_batch", "max_query_tokens", "max_document_tokens")
         wrong = [name for name in positive if not getattr(self, name) > 0]
@@ -188,6 +198,10 @@ class TrainConfig:
         if self.task == "reranker" and (self.layers != "last" or self.matryoshka_dims):
             raise UsageError(
                 "A reranker gives scores and no embeddings; leave layers and matryoshka-dims out."
+            )
+        if self.task == "reranker" and self.grouped_by != "queries":
+            raise UsageError(
+                "A reranker is trained on a query and its texts; leave grouped-by at queries."
             )
         if self.layers == "espresso" and self.matryoshka_dims:
             raise UsageError(

@@ -375,6 +375,8 @@ def test_losses_of_the_other_task_are_refused():
         TrainConfig(loss="listwise")
     with pytest.raises(UsageError, match=r"priors must be 0 or more"):
         TrainConfig(task="reranker", priors=(-1.0,))
+    with pytest.raises(UsageError, match=r"leave grouped-by at queries"):
+        TrainConfig(task="reranker", grouped_by="documents")
 
 
 def test_a_reranker_is_not_written_as_an_openvino_encoder(trained):
