@@ -32,7 +32,8 @@ def test_every_number_of_a_recipe_says_where_it_comes_from(name):
 
 
 def test_the_recipes_of_the_field_are_there():
-    assert {"bge", "angle", "uniem", "e5-mistral", "gte", "cocktail"} <= known_recipes().keys()
+    wanted = {"bge", "angle", "uniem", "e5-mistral", "gte", "cocktail", "angle-llama", "prompteol"}
+    assert wanted <= known_recipes().keys()
 
 
 def test_what_is_given_goes_over_the_file_and_the_file_over_the_recipe(tmp_path):
@@ -90,7 +91,7 @@ def test_wrong_values_are_refused_in_a_sentence(changes, sentence):
 
 
 def test_an_unknown_recipe_is_refused_with_those_that_there_are():
-    with pytest.raises(UsageError, match=r"Unknown recipe 'x'\. Known: angle, bge, cocktail"):
+    with pytest.raises(UsageError, match=r"Unknown recipe 'x'\. Known: angle, angle-llama, bge"):
         read_recipe("x")
 
 
