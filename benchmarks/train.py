@@ -2,8 +2,10 @@
 
 Every system trains the embedded model on STS-B's training part in the same number of steps, with
 the same batch size and learning rate, and is measured by Spearman's correlation on the test part.
-Nothing is chosen by the dev part: each hands out what it has after the last step. AnglE's own
-trainer runs in the environment of `make peers`' sibling `.parity` (scripts/make-peers).
+Nothing is chosen by the dev part: each hands out what it has after the last step. The systems take
+turns seed by seed. Seconds are the processor's, of one thread: of the others what their trainers
+take, of ours the whole call, with loading, writing and checking the model. AnglE's own trainer runs
+in the environment that `make parity` makes (scripts/make-peers).
 """
 
 import argparse
@@ -39,7 +41,7 @@ def main() -> None:
     """Train, measure, print, and write what was measured."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.train", description=__doc__)
     parser.add_argument("--peers", action="store_true", help="also the other systems")
-    parser.add_argument("--epochs", type=int, default=1)
+    parser.add_argument("--steps", type=int, default=90, help="of 32 pairs, for every system")
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--peer-python", help="the interpreter that has angle_emb")
     parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="a choice")
@@ -49,16 +51,19 @@ def main() -> None:
     folder = judged_sets() / "stsb_en"
     pairs = load_labelled_pairs(folder / "train.jsonl.gz")
     measured = load_labelled_pairs(folder / ("dev.jsonl.gz" if arguments.dev else "test.jsonl.gz"))
-    rows = [{"system": "base", "steps": 0, "seconds": 0.0, "spearman": _spearman(None, measured)}]
+    rows = [{"system": "base", "seed": "-", "steps": 0, "processor": 0.0}]
+    rows[0]["spearman"] = _spearman(None, measured)
+    import finetune.trainer  # noqa: F401 - the others' libraries are loaded when their time begins
+
     for seed in range(42, 42 + arguments.seeds):
-        rows.append(_ours(pairs, measured, arguments.epochs, seed, _given(arguments.set)))
+        rows.append(_ours(pairs, measured, arguments.steps, seed, _given(arguments.set)))
         print(_line(rows[-1]), file=sys.stderr, flush=True)
         for name in PEERS if arguments.peers else ():
-            row = _peer(name, pairs, measured, arguments.epochs, seed, arguments.peer_python)
+            row = _peer(name, pairs, measured, arguments.steps, seed, arguments.peer_python)
             rows.append(row)
             print(_line(row), file=sys.stderr, flush=True)
     text = "\n".join(
-        ["| system | steps | seconds | Spearman |", "|---" * 4 + "|", *map(_line, rows)]
+        ["| system | seed | steps | seconds | Spearman |", "|---" * 5 + "|", *map(_line, rows)]
     )
     print(text)
     if arguments.write:
@@ -76,7 +81,7 @@ def _given(settings: Sequence[str]) -> dict[str, Any]:
 def _ours(
     pairs: Sequence[LabelledPair],
     measured: Sequence[LabelledPair],
-    epochs: int,
+    steps: int,
     seed: int,
     given: dict[str, Any],
 ) -> dict[str, Any]:
@@ -84,15 +89,18 @@ def _ours(
         PairRecord(queries=(pair.text1,), positives=(pair.text2,), label=pair.label)
         for pair in pairs
     ]
-    choices = {"epochs": epochs, "seed": seed, "holdout": 0.0, "averages": (1.0,)} | given
+    choices = {"max_steps": steps, "seed": seed, "holdout": 0.0, "averages": (1.0,)} | given
     config = make_config("angle", None, choices)
     with tempfile.TemporaryDirectory() as place:
+        used = time.process_time()
         facts = train(Material(sets=[TrainingSet("stsb", records)]), Path(place) / "run", config)
+        used = time.process_time() - used
         found = _spearman(facts["model"], measured)
     return {
         "system": "Angler",
+        "seed": seed,
         "steps": facts["steps"],
-        "seconds": facts["training_s"],
+        "processor": used,
         "spearman": found,
     }
 
@@ -101,7 +109,7 @@ def _peer(
     name: str,
     pairs: Sequence[LabelledPair],
     measured: Sequence[LabelledPair],
-    epochs: int,
+    steps: int,
     seed: int,
     python: str | None,
 ) -> dict[str, Any]:
@@ -113,13 +121,12 @@ def _peer(
         call = {
             "model": str(find_model_folder(None)),
             "pairs": pairs,
-            "epochs": epochs,
+            "steps": steps,
             "seed": seed,
             "batch": BATCH,
             "rate": RATE,
         }
         (work / "call.json").write_text(json.dumps(call), "utf-8")
-        started = time.monotonic()
         done = subprocess.run(
             [interpreter, str(ROOT / "benchmarks" / "train_peer.py"), kind, place],
             capture_output=True,
@@ -133,9 +140,9 @@ def _peer(
         found = _spearman(str(work / "model"), measured)
     return {
         "system": f"{name} {facts['version']}",
+        "seed": seed,
         "steps": facts["steps"],
-        "seconds": facts["seconds"],
-        "whole": time.monotonic() - started,
+        "processor": facts["processor"],
         "spearman": found,
     }
 
@@ -146,7 +153,10 @@ def _spearman(model: str | None, pairs: Sequence[LabelledPair]) -> float:
 
 
 def _line(row: dict[str, Any]) -> str:
-    return f"| {row['system']} | {row['steps']} | {row['seconds']:.0f} | {row['spearman']:.4f} |"
+    return (
+        f"| {row['system']} | {row['seed']} | {row['steps']} | {row['processor']:.0f} "
+        f"| {row['spearman']:.4f} |"
+    )
 
 
 if __name__ == "__main__":

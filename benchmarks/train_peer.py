@@ -42,7 +42,7 @@ def _st(kind: str, call: dict[str, Any], work: Path) -> dict[str, Any]:
     loss = AnglELoss(model) if kind == "st-angle" else CoSENTLoss(model)
     options = SentenceTransformerTrainingArguments(
         output_dir=str(work / "run"),
-        num_train_epochs=call["epochs"],
+        max_steps=call["steps"],
         per_device_train_batch_size=call["batch"],
         learning_rate=call["rate"],
         seed=call["seed"],
@@ -53,12 +53,13 @@ def _st(kind: str, call: dict[str, Any], work: Path) -> dict[str, Any]:
         dataloader_pin_memory=False,
     )
     trainer = SentenceTransformerTrainer(model, options, train_dataset=data, loss=loss)
-    started = time.perf_counter()
+    started, used = time.perf_counter(), time.process_time()
     trainer.train()
-    seconds = time.perf_counter() - started
+    seconds, processor = time.perf_counter() - started, time.process_time() - used
     model.save(str(work / "model"))
     name = version("sentence-transformers")
-    return {"seconds": seconds, "steps": trainer.state.global_step, "version": name}
+    steps = trainer.state.global_step
+    return {"seconds": seconds, "processor": processor, "steps": steps, "version": name}
 
 
 def _angle(call: dict[str, Any], work: Path) -> dict[str, Any]:
@@ -73,12 +74,11 @@ def _angle(call: dict[str, Any], work: Path) -> dict[str, Any]:
     data = Dataset.from_dict(
         {name: list(column) for name, column in zip(names, columns, strict=True)}
     )
-    started = time.perf_counter()
+    started, used = time.perf_counter(), time.process_time()
     angle.fit(
         train_ds=data,
         batch_size=call["batch"],
         output_dir=str(work / "model"),
-        epochs=call["epochs"],
         learning_rate=call["rate"],
         warmup_steps=0,
         save_strategy="no",
@@ -92,15 +92,16 @@ def _angle(call: dict[str, Any], work: Path) -> dict[str, Any]:
         },
         argument_kwargs={
             "use_cpu": True,
+            "max_steps": call["steps"],
             "report_to": "none",
             "seed": call["seed"],
             "disable_tqdm": True,
             "dataloader_pin_memory": False,
         },
     )
-    seconds = time.perf_counter() - started
-    steps = -(-len(columns[0]) // call["batch"]) * call["epochs"]
-    return {"seconds": seconds, "steps": steps, "version": version("angle-emb")}
+    seconds, processor = time.perf_counter() - started, time.process_time() - used
+    name = version("angle-emb")
+    return {"seconds": seconds, "processor": processor, "steps": call["steps"], "version": name}
 
 
 if __name__ == "__main__":

@@ -64,6 +64,7 @@ class Schedule:
         epochs: int,
         negatives: int,
         seed: int,
+        queries: int = 1,
         max_steps: int | None = None,
         same_set: bool = True,
     ) -> None:
@@ -75,6 +76,7 @@ class Schedule:
             epochs: How often to go through the sets.
             negatives: Most hard negatives of an example.
             seed: Another one gives another order.
+            queries: Most queries of a record in one step.
             max_steps: Stop after so many.
             same_set: Whether a step's records come from one set.
 
@@ -93,6 +95,7 @@ class Schedule:
             )
         self._sets = sets
         self._batch_size, self._negatives, self._seed = batch_size, negatives, seed
+        self._queries = queries
         self._same_set = same_set
         self._known = [_known_answers(found.records) for found in sets]
         self.steps_per_epoch = len(self._epoch(0))
@@ -106,13 +109,19 @@ class Schedule:
         """The batch of a step, counted from 0."""
         epoch, place = divmod(step, self.steps_per_epoch)
         chosen = self._epoch_of(epoch)[place]
-        examples = [
-            self._sets[which]
-            .records[index]
-            .example(seed=self._seed, epoch=epoch, index=index, negatives=self._negatives)
-            for which, index in chosen
-        ]
-        return make_batch(examples, [self._known[which] for which, _ in chosen])
+        examples, known = [], []
+        for which, index in chosen:
+            record = self._sets[which].records[index]
+            count = min(self._queries, len(record.queries))
+            # The next epoch goes on with the queries after these.
+            for turn in range(epoch * count, (epoch + 1) * count):
+                examples.append(
+                    record.example(
+                        seed=self._seed, epoch=turn, index=index, negatives=self._negatives
+                    )
+                )
+                known.append(self._known[which])
+        return make_batch(examples, known)
 
     @lru_cache(maxsize=2)  # noqa: B019 - one schedule lives as long as its training
     def _epoch_of(self, epoch: int) -> list[list[tuple[int, int]]]:

@@ -16,6 +16,7 @@ from encoder.errors import UsageError
 
 METHODS = ("full", "lora", "qlora", "bitfit")
 LOSSES = ("auto", "in_batch", "distillation", "margin_mse", "cosent", "angle", "angle_mix")
+GROUPS = ("queries", "documents")
 SCHEDULES = ("linear", "cosine", "constant")
 PRECISIONS = ("auto", "float32", "bfloat16", "float16")
 DEFAULT_RECIPE = "default"
@@ -47,6 +48,14 @@ class TrainConfig:
     """Of the angle loss in `angle_mix`."""
     matryoshka_dims: tuple[int, ...] = ()
     """Shorter embeddings that shall be good too; the loss is the mean over these and the whole."""
+    all_positives: bool = False
+    """Whether every text of a step that is known to answer a query counts as its positive, with
+    in-batch negatives; else only its own does, and the others are left out."""
+    grouped_by: str = "queries"
+    """What a record is: `queries`, each with its documents as the data have it, or `documents`,
+    each with the queries that it answers: more is learned in a step where they are many."""
+    queries_per_record: int = 1
+    """Most queries of a record in one step, where it has several; others come in later epochs."""
     negatives: int = 1
     """Most hard negatives of a query in one step; a record's others come in later epochs."""
     epochs: int = 1
@@ -113,6 +122,7 @@ class TrainConfig:
         for name, known in (
             ("method", METHODS),
             ("loss", LOSSES),
+            ("grouped_by", GROUPS),
             ("schedule", SCHEDULES),
             ("precision", PRECISIONS),
         ):
@@ -123,7 +133,8 @@ class TrainConfig:
         self._check_numbers()
 
     def _check_numbers(self) -> None:
-        positive = ("temperature", "learning_rate", "batch_size", "epochs", "lora_rank")
+        rates = ("temperature", "learning_rate")
+        positive = (*rates, "batch_size", "epochs", "lora_rank", "queries_per_record")
         given = ("max_steps", "effective_batch", "max_query_tokens", "max_document_tokens")
         wrong = [name for name in positive if not getattr(self, name) > 0]
         wrong += [

@@ -39,6 +39,8 @@ def _loss(embeddings: Tensor, batch: Batch, config: TrainConfig) -> Tensor:
         groups, teacher = _taught(embeddings, batch, config)
         return losses.margin_mse(queries, groups, teacher)
     flat = [place for places in batch.negatives for place in places]
+    if config.all_positives and config.loss in {"auto", "in_batch"}:
+        return _all_positives(embeddings, batch, config)
     found = losses.in_batch_negatives(
         queries,
         positives,
@@ -53,6 +55,24 @@ def _loss(embeddings: Tensor, batch: Batch, config: TrainConfig) -> Tensor:
             queries, groups, teacher, temperature=config.temperature
         )
     return found
+
+
+def _all_positives(embeddings: Tensor, batch: Batch, config: TrainConfig) -> Tensor:
+    """In-batch negatives in which each text stands once and all that is known to answer counts."""
+    numbers: dict[int, int] = {}  # place of a query → its first example
+    for number, place in enumerate(batch.queries):
+        numbers.setdefault(place, number)
+    flat = [place for places in batch.negatives for place in places]
+    documents = list(dict.fromkeys([*batch.positives, *flat]))
+    rows = list(numbers.values())
+    known = _known(batch)[rows][:, documents].to(embeddings.device)
+    queries, candidates = embeddings[list(numbers)], embeddings[documents]
+    temperature = config.temperature
+    loss = losses.multi_positive(queries, candidates, known, temperature=temperature)
+    if config.symmetric:
+        back = losses.multi_positive(candidates, queries, known.T, temperature=temperature)
+        loss = (loss + back) / 2
+    return loss
 
 
 def _taught(embeddings: Tensor, batch: Batch, config: TrainConfig) -> tuple[Tensor, Tensor]:
@@ -96,9 +116,13 @@ def _scored(queries: Tensor, positives: Tensor, batch: Batch, config: TrainConfi
 
 def _exclude(batch: Batch, negatives: list[int], device: torch.device) -> Tensor:
     """True where a candidate is known to answer the query of the row; shape (batch, candidates)."""
-    candidates = torch.tensor([*batch.positives, *negatives])
+    return _known(batch)[:, [*batch.positives, *negatives]].to(device)
+
+
+def _known(batch: Batch) -> Tensor:
+    """True where a text is known to answer the query of an example; shape (examples, texts)."""
     known = torch.zeros(len(batch.queries), len(batch.texts), dtype=torch.bool)
-    if batch.excluded:
-        rows, places = zip(*batch.excluded, strict=True)
-        known[list(rows), list(places)] = True
-    return known[:, candidates].to(device)
+    pairs = [*batch.excluded, *enumerate(batch.positives)]
+    rows, places = zip(*pairs, strict=True)
+    known[list(rows), list(places)] = True
+    return known

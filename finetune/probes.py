@@ -39,9 +39,23 @@ def read_probe(place: str, *, whole: bool = False) -> Measure:
 
 
 def retrieval_set(
-    dataset: BeirDataset, *, queries: int = QUERIES, distractors: int = DISTRACTORS, seed: int = 0
+    dataset: BeirDataset,
+    *,
+    queries: int = QUERIES,
+    distractors: int = DISTRACTORS,
+    documents: int | None = None,
+    seed: int = 0,
 ) -> RetrievalSet:
-    """Some of a judged set's queries, their documents, and others to tell them from."""
+    """Some of a judged set's queries, their documents, and others to tell them from.
+
+    Args:
+        dataset: The judged set.
+        queries: Most queries.
+        distractors: Most documents that answer none of them.
+        documents: Most documents that answer; the others leave with their judgements, and queries
+            with all of theirs. For sets with dozens of answers to a query, which else are whole.
+        seed: Another one draws others.
+    """
     drawn = random.Random(f"probe/{seed}")
     names = list(dataset.queries)
     drawn.shuffle(names)
@@ -49,6 +63,13 @@ def retrieval_set(
     own = {name for query in names for name, grade in dataset.qrels[query].items() if grade > 0}
     others = [name for name in dataset.corpus if name not in own]
     drawn.shuffle(others)
+    if documents is not None and len(own) > documents:
+        own = set(drawn.sample(sorted(own), documents))
+        names = [
+            query
+            for query in names
+            if any(grade > 0 and text in own for text, grade in dataset.qrels[query].items())
+        ]
     kept = own | set(others[:distractors])
     return RetrievalSet(
         dataset.name,
@@ -58,5 +79,8 @@ def retrieval_set(
             for name, document in dataset.corpus.items()
             if name in kept
         },
-        qrels={name: dataset.qrels[name] for name in names},
+        qrels={
+            name: {text: grade for text, grade in dataset.qrels[name].items() if text in kept}
+            for name in names
+        },
     )

@@ -1,7 +1,8 @@
 """An index in, training pairs out, for when nobody has labels.
 
-Queries are headings, titles, questions that stand in the text, and sentences taken out of their
-place (inverse cloze, Lee et al. 2019, https://arxiv.org/abs/1906.00300). What does not find its own
+Queries are headings, titles, questions that stand in the text, sentences taken out of their place
+(inverse cloze, Lee et al. 2019, https://arxiv.org/abs/1906.00300), and the words that are frequent
+in a text and rare elsewhere, as people type them into a search field. What does not find its own
 text again in the index (round trip, Alberti et al. 2019, https://arxiv.org/abs/1906.05416) is left
 out.
 """
@@ -10,14 +11,18 @@ import random
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from math import log
 from typing import Protocol
 
 from data.pairs import PairRecord
 from data.records import Chunk, Document
 from indexing.sentences import split_sentences
+from indexing.words import common_words, words
 
-WAYS = ("heading", "title", "question", "cloze")
+WAYS = ("heading", "title", "question", "cloze", "keywords")
 """Ways to a query without a language model."""
+_KEYWORDS = (2, 5)
+"""Fewest and most words of a query."""
 _COMMON = 3
 """A heading of more documents than this names no subject, as "Introduction" does."""
 _LEAST_QUERY, _LEAST_TEXT = 4, 40
@@ -84,7 +89,7 @@ def make_pairs(
     Args:
         passages: All chunks of the knowledge base.
         ways: Of `WAYS`.
-        seed: Draws the sentences of inverse cloze.
+        seed: Draws the sentences of inverse cloze and the numbers of keywords.
 
     Raises:
         ValueError: If a way is unknown.
@@ -93,6 +98,7 @@ def make_pairs(
     if unknown:
         raise ValueError(f"Unknown way to pairs {unknown[0]!r}. Known: {', '.join(WAYS)}.")
     common = _common_headings(passages)
+    rarity = _Rarity(passages) if "keywords" in ways else None
     for passage in passages:
         chunk = passage.chunk
         body = _body(chunk)
@@ -105,8 +111,11 @@ def make_pairs(
                 found = [(passage.title, body)] if passage.is_first else []
             elif way == "question":
                 found = _from_questions(body)
-            else:
+            elif way == "cloze":
                 found = _from_cloze(body, drawn)
+            else:
+                assert rarity is not None
+                found = [(rarity.keywords(body, drawn.randint(*_KEYWORDS)), body)]
             for query, text in found:
                 query, text = " ".join(query.split()), text.strip()
                 if len(query) >= _LEAST_QUERY and len(text) >= _LEAST_TEXT:
@@ -149,6 +158,31 @@ def keep_found(
         report.made[one.way] += 1
         kept.append(PairRecord(queries=(one.query,), positives=(one.text,), place=one.way))
     return kept
+
+
+class _Rarity:
+    """In how many passages each word stands."""
+
+    def __init__(self, passages: Sequence[Passage]) -> None:
+        self._count = len(passages)
+        self._passages = Counter(
+            word for passage in passages for word in set(words(passage.chunk.text))
+        )
+
+    def keywords(self, text: str, count: int) -> str:
+        """The words with the highest term frequency · inverse document frequency, as they come.
+
+        Source: Spärck Jones 1972 (https://doi.org/10.1108/eb026526).
+        """
+        found = Counter(word for word in words(text) if len(word) > 1)
+        for word in found.keys() & common_words():
+            del found[word]
+
+        def weight(word: str) -> float:
+            return (1 + log(found[word])) * log(self._count / self._passages[word])
+
+        best = sorted(found, key=weight, reverse=True)[:count]
+        return " ".join(word for word in found if word in best)
 
 
 def _common_headings(passages: Iterable[Passage]) -> set[str]:

@@ -19,7 +19,8 @@ def _parser() -> Parser:
         "--ways",
         metavar="A,B",
         default="heading,title,question,cloze",
-        help="of heading, title, question, cloze; 'none' for the language model alone",
+        help="of heading, title, question, cloze (the default is these) and keywords; 'none' for "
+        "the language model alone",
     )
     option("--llm", metavar="URL", help="an OpenAI-compatible service, such as http://host/v1")
     option("--model", metavar="NAME", help="of the service")
@@ -51,7 +52,7 @@ def _ways(arguments: Namespace) -> list[str]:
             raise UsageError("--ways none leaves nothing to do without --llm.")
         return []
     ways = [way.strip() for way in arguments.ways.split(",")]
-    known = ("heading", "title", "question", "cloze")
+    known = ("heading", "title", "question", "cloze", "keywords")
     unknown = [way for way in ways if way not in known]
     if unknown:
         raise UsageError(f"Unknown way to pairs {unknown[0]!r}. Known: {', '.join(known)}.")

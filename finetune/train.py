@@ -63,7 +63,7 @@ def _train(arguments: Namespace) -> None:
     )
     from data.pair_reading import PairOptions
     from finetune.probes import read_probe
-    from finetune.run_folder import is_main_process
+    from finetune.run_folder import BEGUN, is_main_process
     from finetune.training import Material, read_sets, train
 
     sets, reports = read_sets(arguments.pairs, config, PairOptions(on_bad=arguments.on_bad))
@@ -85,6 +85,13 @@ def _train(arguments: Namespace) -> None:
     except NotBetterError:
         if arguments.json:
             print_json(read_object(Path(arguments.out) / "manifest.json"))
+        raise
+    except KeyboardInterrupt:
+        if (Path(arguments.out) / BEGUN).is_file():
+            sentence = (
+                f"Stopped; what is in {arguments.out} is whole, and --resume goes on with it."
+            )
+            raise KeyboardInterrupt(sentence) from None
         raise
     finally:
         bar.close()

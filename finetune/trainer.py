@@ -140,7 +140,8 @@ class StepTrainer(Trainer):
             raise TrainingStoppedError(
                 f"A step has {len(tokens)} texts, fewer than the {self.args.world_size} processes."
             )
-        at_once = self._config.batch_size * self.args.world_size
+        records = self._config.batch_size * self.args.world_size
+        at_once = records * self._config.queries_per_record
         step = self._in_pieces if len(batch.queries) > at_once else self._at_once
         loss = step(model, batch, [tokens[place] for place in own], own)
         if not bool(torch.isfinite(loss)):

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from data.pair_reading import PairOptions, ReadingReport, load_pairs
 from data.pairs import PairRecord
@@ -14,12 +14,13 @@ from encoder.errors import MissingExtraError
 from encoder.files import digest_of_json
 from encoder.model_folder import describe_encoder
 from finetune.averaging import Weights, average
-from finetune.batches import Schedule, TrainingSet
+from finetune.batches import DOCUMENT, Schedule, TrainingSet
 from finetune.config import TrainConfig, write_config
 from finetune.errors import NotBetterError, UsageError
+from finetune.grouping import by_document
 from finetune.holdout import Split, constant_label, split
 from finetune.measures import Measure
-from finetune.proving import BETTER, PROBE, UNPROVEN, compare, judge
+from finetune.proving import BETTER, UNPROVEN, compare, judge
 from finetune.run_folder import (
     CHECKPOINTS,
     MANIFEST,
@@ -28,6 +29,9 @@ from finetune.run_folder import (
     opened_run,
     write_json,
 )
+
+if TYPE_CHECKING:
+    from finetune.trainable import TrainableEncoder
 
 Progress = Callable[[int, int | None, str], None]
 MODEL, REJECTED = "model", "rejected"
@@ -145,11 +149,13 @@ class _Run:
         self._started = time.monotonic()
         set_seed(config.seed)
         self._encoder = load_trainable(config)
+        _check_tokens(self._encoder, parts.train)
         self._schedule = Schedule(
-            parts.train,
+            _grouped(parts.train, config),
             batch_size=config.step_size,
             epochs=config.epochs,
             negatives=config.negatives,
+            queries=config.queries_per_record,
             seed=config.seed,
             max_steps=config.max_steps,
             same_set=config.same_set_batches,
@@ -234,21 +240,17 @@ class _Run:
                 averages.append((share, self._score()))
             averages.sort(key=lambda item: (-item[1], item[0]))
         shares = [share for share, _ in averages] or [self._config.averages[0]]
-        measures = [*self._parts.proof, *self._probes]
-        before = None
+        encode, proof = self._encoder.encode_quickly, self._parts.proof
+        put_weights(self._encoder, average(base, tuned, 0.0))
+        proof_before = [measure.measured(encode) for measure in proof]
+        probes_before = [measure.measured(encode) for measure in self._probes]
         for share in shares:
             put_weights(self._encoder, average(base, tuned, share))
-            if before is None and measures:
-                put_weights(self._encoder, average(base, tuned, 0.0))
-                before = [measure.measured(self._encoder.encode_quickly) for measure in measures]
-                put_weights(self._encoder, average(base, tuned, share))
-            rows = compare(
-                measures, before or [], self._encoder.encode_quickly, len(self._parts.proof)
-            )
-            fallen = [row for row in rows if row["kind"] == PROBE and self._fell(row)]
-            if not fallen:
+            probes = compare(self._probes, probes_before, encode, proofs=0)
+            if not any(self._fell(row) for row in probes):
                 break
         averages.sort(key=lambda item: item[0] != share)
+        rows = [*compare(proof, proof_before, encode, proofs=len(proof)), *probes]
         sentence, verdict = judge(rows, allowed_fall=self._config.allowed_fall)
         return averages, rows, sentence, verdict
 
@@ -295,6 +297,26 @@ def _checked(found: TrainingSet, config: TrainConfig) -> TrainingSet:
         for record in found.records
     ]
     return TrainingSet(found.name, rescaled, found.weight)
+
+
+def _check_tokens(encoder: "TrainableEncoder", sets: Sequence[TrainingSet]) -> None:
+    """Refuse texts that leave nothing to pool; most encoders add tokens of their own."""
+    if encoder.tokenise([(DOCUMENT, "", None)])[0].ids:
+        return
+    for found in sets:
+        for number, record in enumerate(found.records, start=1):
+            for text in record.texts():
+                if not encoder.tokenise([(DOCUMENT, text, None)])[0].ids:
+                    raise ValueError(
+                        f"{found.name}, {record.place or f'record {number}'}: {text!r} has no "
+                        "tokens, and this encoder adds none; leave it out."
+                    )
+
+
+def _grouped(sets: Sequence[TrainingSet], config: TrainConfig) -> Sequence[TrainingSet]:
+    if config.grouped_by == "queries":
+        return sets
+    return [replace(found, records=by_document(found.records)) for found in sets]
 
 
 def _digest(records: Sequence[PairRecord]) -> str:

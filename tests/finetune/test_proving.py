@@ -7,10 +7,11 @@ from argparse import Namespace
 import numpy as np
 import pytest
 
+from data import load_beir
 from encoder.errors import UsageError
 from finetune import evaluate
 from finetune.measures import LabelledPairs, RetrievalSet
-from finetune.probes import read_probe
+from finetune.probes import read_probe, retrieval_set
 from finetune.proving import BETTER, ELSEWHERE, HOLDOUT, NOT_BETTER, PROBE, UNPROVEN, judge
 
 
@@ -113,6 +114,25 @@ def test_a_probe_is_a_split_of_a_beir_folder_or_a_file_of_pairs(tmp_path):
     assert read_probe(str(tmp_path / "p.jsonl")).items == "1 pairs"
     with pytest.raises(FileNotFoundError, match="test"):
         read_probe(str(folder))
+
+
+def test_of_a_set_with_dozens_of_answers_some_documents_are_enough(tmp_path):
+    folder = beir(tmp_path / "set")
+    judged = "".join(f"q{i}\td{j}\t{int(j != 0)}\n" for i in range(3) for j in range(i, 9, 3))
+    (folder / "qrels" / "dev.tsv").write_text("query-id\tcorpus-id\tscore\n" + judged)
+    dataset = load_beir(folder, "dev")
+
+    found = retrieval_set(dataset, documents=2, distractors=0)
+
+    assert len(found.corpus) == 2
+    assert found.qrels.keys() == found.queries.keys() <= {"q0", "q1", "q2"}
+    for query, grades in found.qrels.items():
+        assert any(grades.values())
+        assert grades.items() <= dataset.qrels[query].items()
+        assert grades.keys() <= found.corpus.keys()
+    whole = retrieval_set(dataset, documents=9, distractors=9)
+    assert whole.qrels == dataset.qrels
+    assert len(whole.corpus) == 9
 
 
 def test_the_command_gives_a_verdict_and_an_exit_code(word_model, tmp_path, monkeypatch, capsys):

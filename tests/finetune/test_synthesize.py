@@ -81,6 +81,18 @@ def test_cloze_takes_a_sentence_out_of_its_text_nine_times_of_ten():
     assert 15 <= kept <= 45
 
 
+def test_keywords_are_what_is_frequent_here_and_rare_elsewhere():
+    here = passage("the heron saw a heron and the pond, and the fish in the pond of the mill")
+    others = [passage("the mill and a fish in the river", id_=i, document=f"{i}") for i in range(9)]
+
+    for seed in range(20):
+        (query, text), *_ = made([here, *others], "keywords", seed)
+        asked = query.split()
+        assert set(asked[:2]) == {"heron", "pond"} or asked[:3] == ["heron", "saw", "pond"]
+        assert 2 <= len(asked) <= 5
+        assert text == here.chunk.text
+
+
 def test_the_same_seed_makes_the_same_pairs():
     many = [passage(id_=i, document=f"{i}.md") for i in range(5)]
 

@@ -162,9 +162,13 @@ def test_a_probe_that_falls_too_far_is_refused_or_averaged_away(config, records,
     with pytest.raises(NotBetterError, match=r"falls on elsewhere from"):
         train(material, tmp_path / "run", config(epochs=6, averages=(1.0,)))
 
-    assert json.loads((tmp_path / "run" / "manifest.json").read_text())["verdict"] == (
-        "worse elsewhere"
-    )
+    refused = json.loads((tmp_path / "run" / "manifest.json").read_text())
+    assert refused["verdict"] == "worse elsewhere"
+    allowed = -0.9 * refused["measured"][1]["difference"]
+    chosen = config(epochs=6, averages=(1.0, 0.5), allowed_fall=allowed)
+    facts = train(material, tmp_path / "less", chosen)
+    assert (facts["verdict"], facts["share"]) == ("better", 0.5)
+    assert -allowed <= facts["measured"][1]["difference"] < 0
 
 
 @pytest.mark.parametrize("method", ["full", "lora", "bitfit"])
