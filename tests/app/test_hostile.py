@@ -187,7 +187,7 @@ def test_names_of_hostile_files_are_shown_as_they_are(open_home, library, base, 
 
     assert not shown.exception
     assert "&lt;img src=x onerror=alert(1)&gt;" in html
-    assert "<img" not in html
+    assert "<img src=x" not in html
     assert "<script" not in html
 
 
