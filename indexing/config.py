@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, get_args, get_type_hints
 
 from encoder.backends.choice import DTYPES
 from indexing.errors import UsageError
+from indexing.sharding import OF_THE_MERGE, Shard, check_shard_choices
 from indexing.stores.langchain_options import CONFIG_COPY
 from indexing.stores.milvus_options import is_lite
 
@@ -64,6 +65,8 @@ class BuildConfig:
     """Publish nothing if any document cannot be read."""
     allow_mass_delete: bool = False
     """Let a run delete more than half of the index's documents."""
+    shard: str | None = None
+    """Build one part of the index, such as `1/3`; `indexing.merge` makes one index of all parts."""
     purge: bool = False
     """Leave nothing of what was removed, in older generations and in the embedding cache."""
 
@@ -74,6 +77,9 @@ class BuildConfig:
             raise UsageError(f"Unknown dtype {self.dtype!r}. Known: {', '.join(DTYPES)}.")
         if self.recall is not None and not 0 < self.recall < 1:
             raise UsageError(f"--recall must lie between 0 and 1, got {self.recall}.")
+        if self.shard is not None:
+            object.__setattr__(self, "shard", str(Shard.parse(self.shard)))
+            check_shard_choices(self)
 
 
 def read_config(path: Path) -> dict[str, Any]:
@@ -114,6 +120,8 @@ def write_config(index: Path, config: BuildConfig, terms: "Terms") -> None:
         "overlap_tokens": terms.splitter.overlap_tokens,
         "dtype": config.dtype or terms.encoder.dtype,
     }
+    if terms.shard:
+        effective |= dict.fromkeys(OF_THE_MERGE)
     effective |= {key: terms.store_options.get(key) for key in ("uri", "consistency")}
     if "config" in terms.store_options:
         (index / CONFIG_COPY).write_text(terms.store_options["config"], "utf-8")
