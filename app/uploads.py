@@ -8,6 +8,7 @@ import fcntl
 import hashlib
 import logging
 import os
+import re
 import time
 import unicodedata
 from collections.abc import Collection, Iterator
@@ -30,6 +31,7 @@ MOST_ADDRESSES = 1_000
 _BLOCK = 1 << 20
 _LOCK = ".lock"
 _UNFINISHED = ".unfinished-"
+_DRIVE = re.compile("[A-Za-z]:")
 
 log = logging.getLogger(__name__)
 
@@ -126,7 +128,8 @@ def document_id(name: str) -> str:
     is_odd = (
         not parts
         or id_.startswith("/")
-        or ":" in parts[0]
+        or _DRIVE.match(parts[0])
+        or parts[0].endswith(":")  # as the beginning of a web address does
         or {"..", "."} & {*id_.split("/")}
         or any(unicodedata.category(character) in {"Cc", "Cs"} for character in id_)
         or any(

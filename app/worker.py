@@ -120,6 +120,8 @@ def _update(
         estimated=lambda found: record.expect(found.seconds),
     ).as_dict()
     del report["index"]
+    for one in report["failed"][:_LISTED]:
+        log.warning("%s: %s was not read: %s", listing.id, one["source"], one["reason"])
     return report | {"failed": len(report["failed"])}
 
 

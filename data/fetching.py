@@ -86,15 +86,26 @@ def public_only(*, hosts: frozenset[str] = frozenset()) -> AddressRule:
     """A rule that allows public addresses, and any address of the named hosts."""
 
     def may_connect(host: str, address: IPv4Address | IPv6Address) -> bool:
-        return host.lower() in hosts or all(
-            one.is_global and not one.is_multicast for one in _meant(address)
-        )
+        return host.lower() in hosts or all(map(_is_public, _meant(address)))
 
     return may_connect
 
 
-_NAT64 = IPv6Network("64:ff9b::/96")
-"""Addresses that a gateway turns into the IPv4 address in their last 32 bits (RFC 6052)."""
+_SITE_LOCAL = IPv6Network("fec0::/10")
+"""Inner addresses of old (RFC 3879), which Python calls global."""
+
+
+_HOLDS_IPV4 = tuple(
+    map(IPv6Network, ("64:ff9b::/96", "64:ff9b:1::/48", "::/96", "::ffff:0:0:0/96"))
+)
+"""Addresses that a gateway turns, or once turned, into the IPv4 address in their last 32 bits.
+
+Source: RFC 6052, 8215 and 4291 §2.5.5.1, and RFC 2765 §2.1 for the translated ones.
+"""
+
+
+def _is_public(address: IPv4Address | IPv6Address) -> bool:
+    return address.is_global and not address.is_multicast and address not in _SITE_LOCAL
 
 
 def _meant(address: IPv4Address | IPv6Address) -> list[IPv4Address | IPv6Address]:
@@ -106,7 +117,7 @@ def _meant(address: IPv4Address | IPv6Address) -> list[IPv4Address | IPv6Address
     found: list[IPv4Address | IPv6Address] = [address]
     if address.sixtofour is not None:
         found.append(address.sixtofour)
-    if address in _NAT64:
+    if any(address in network for network in _HOLDS_IPV4):
         found.append(IPv4Address(int(address) & 0xFFFFFFFF))
     return found
 

@@ -2,13 +2,17 @@
 
 Two knowledge bases from the collection that `ANGLER_DATA` names: 64 real files of 17 kinds, some of
 them damaged, and Chinese news. The server is stopped in the middle of a build.
+`ANGLER_SCREENSHOTS=docs/images/first-hour make first-hour` takes the handbook's pictures anew.
 """
 
 import gzip
 import json
+import os
 import time
+from pathlib import Path
 
 import pytest
+from PIL import Image
 from selenium.webdriver import ActionChains
 from selenium.webdriver.common.keys import Keys
 
@@ -25,6 +29,7 @@ __all__ = ["driver"]
 pytestmark = pytest.mark.browser
 
 NEWS = 600
+HEIGHT = 760
 
 
 @pytest.fixture(scope="module")
@@ -42,11 +47,36 @@ def news(tmp_path_factory):
     return sorted(folder.iterdir())
 
 
-def make(screens, name, files):
+@pytest.fixture
+def album(tmp_path):
+    """Takes pictures for the handbook, small ones, in each language."""
+    folder = Path(os.environ.get("ANGLER_SCREENSHOTS") or tmp_path / "pictures")
+    folder.mkdir(parents=True, exist_ok=True)
+
+    def take(screens, name, language):
+        screens.take_picture(tmp_path / "picture.png")
+        with Image.open(tmp_path / "picture.png") as picture:
+            picture.save(folder / f"{name}-{language}.webp", quality=82, method=6)
+
+    return take
+
+
+def in_both(screens, album, name, path, ready, **parameters):
+    """A picture of a page in each language, once something is drawn on it."""
+    for language in ("zh", "en"):
+        screens.visit(path, height=HEIGHT, lang=language, **parameters)
+        screens.wait_until(ready)
+        screens.settle()
+        album(screens, name, language)
+
+
+def make(screens, album, name, files):
     """Make a knowledge base and hand it its files."""
-    screens.visit("documents", lang="en")
-    screens.press("new_base")
-    screens.type("new_name", name)
+    for language in ("zh", "en"):
+        screens.visit("documents", height=HEIGHT, lang=language)
+        screens.press("new_base")
+        screens.type("new_name", name)
+        album(screens, "new", language)
     screens.driver.execute_script(
         "[...document.querySelectorAll('[role=dialog] button')]"
         ".find(b => b.innerText === 'Create').click()"
@@ -73,26 +103,27 @@ def search(screens, question, **parameters):
     screens.wait_for("#hit-1")
 
 
-def test_the_first_hour(driver, files, news, tmp_path):
+def test_the_first_hour(driver, files, news, tmp_path, album):
     home, fresh = tmp_path / "home", tmp_path / "fresh"
     with served(tmp_path / "1.log", ANGLER_HOME=home) as url:
-        mixed, chinese = make_both(Screens(driver, url), Library(home), files, news)
+        mixed, chinese = make_both(Screens(driver, url), album, Library(home), files, news)
     assert jobs.is_running(chinese), "the build ended before the server was stopped"
     check_reasons(mixed)
 
     with served(tmp_path / "2.log", ANGLER_HOME=home) as url:
         screens = Screens(driver, url)
+        see_it_go_on(screens, album, chinese)
         job = wait_for_job(chinese)
         assert job.outcome is Outcome.DONE, job
         assert job.report["documents"] + job.report["duplicates"] == NEWS
-        ask_and_remove(screens, chinese)
-        backup = back_up(screens, chinese, home)
+        ask_and_remove(screens, album, chinese)
+        backup = back_up(screens, album, chinese, home)
 
     (fresh / "backups").mkdir(parents=True)
     (fresh / "backups" / backup.name).write_bytes(backup.read_bytes())
     with served(tmp_path / "3.log", ANGLER_HOME=fresh) as url:
         screens = Screens(driver, url)
-        restore_in_browser(screens, backup.name)
+        restore_in_browser(screens, album, backup.name)
         screens.wait_until(lambda: Library(fresh).all() and Library(fresh).all()[0].has_index)
         [restored] = Library(fresh).all()
         assert wait_for_job(restored).outcome is Outcome.DONE
@@ -101,16 +132,30 @@ def test_the_first_hour(driver, files, news, tmp_path):
         assert screens.find("#hit-1")
 
 
-def make_both(screens, library, files, news):
-    make(screens, "Files of all kinds", files)
+def make_both(screens, album, library, files, news):
+    make(screens, album, "Files of all kinds", files)
+    album(screens, "refused", "en")
     screens.press("update")
     [mixed] = library.all()
     assert wait_for_job(mixed).outcome is Outcome.DONE
-    make(screens, "人民网新闻", news)
+    in_both(screens, album, "reasons", "documents", lambda: screens.find("canvas"), kb=mixed.id)
+    make(screens, album, "人民网新闻", news)
     screens.press("update")
     chinese = next(one for one in library.all() if one.name == "人民网新闻")
     screens.wait_until(lambda: (jobs.last(chinese).done or 0) > 5)
     return mixed, chinese
+
+
+def see_it_go_on(screens, album, chinese):
+    """The page of the new server follows the build that the old one began."""
+    in_both(
+        screens,
+        album,
+        "build",
+        "documents",
+        lambda: screens.find(".st-key-job") or not jobs.is_running(chinese),
+        kb=chinese.id,
+    )
 
 
 def check_reasons(listing):
@@ -121,15 +166,21 @@ def check_reasons(listing):
     assert all(row.reason for row in states.values() if row.standing is Standing.FAILED)
 
 
-def ask_and_remove(screens, chinese):
+def ask_and_remove(screens, album, chinese):
     question = "中国人民解放军建军招待会 柏林"
     search(screens, question, kb=chinese.id)
     assert screens.texts("#hit-1 .document") == ["0000.txt"]
-    screens.visit("ask", lang="zh")
-    box = screens.wait_for("[data-testid=stChatInput] textarea")
-    box.send_keys("谁在柏林举行了招待会？", Keys.ENTER)
-    screens.wait_until(lambda: screens.find(".angler-answer blockquote"))
-    assert "招待会" in screens.texts(".angler-answer")[0]
+    link = {"q": question, "mode": "hybrid", "k": "5", "kb": chinese.id}
+    whole = ".angler-answer blockquote"
+    in_both(screens, album, "search", "", lambda: screens.find(whole), **link)
+    for language in ("zh", "en"):
+        screens.visit("ask", height=HEIGHT, lang=language)
+        box = screens.wait_for("[data-testid=stChatInput] textarea")
+        box.send_keys("谁在柏林举行了招待会？", Keys.ENTER)
+        screens.wait_until(lambda: screens.find(".angler-answer blockquote"))
+        assert "招待会" in screens.texts(".angler-answer")[0]
+        screens.settle()
+        album(screens, "ask", language)
 
     remove_in_browser(screens, chinese, "0000.txt")
     time.sleep(1)
@@ -138,11 +189,17 @@ def ask_and_remove(screens, chinese):
     assert screens.texts("#hit-1 .document") != ["0000.txt"]
 
 
-def back_up(screens, chinese, home):
+def back_up(screens, album, chinese, home):
     screens.visit("documents", kb=chinese.id, lang="en")
     screens.wait_until(lambda: screens.find("[data-testid=stTab]"))[1].click()
     screens.press("back_up")
     screens.wait_until(lambda: list((home / "backups").glob("*.kb.zip")))
+    wait_for_job(chinese)
+    for language in ("zh", "en"):
+        screens.visit("documents", height=HEIGHT, kb=chinese.id, lang=language)
+        screens.wait_until(lambda: screens.find("[data-testid=stTab]"))[1].click()
+        screens.wait_until(lambda: screens.find("[data-testid=stDownloadButton]"))
+        album(screens, "backup", language)
     return next((home / "backups").glob("*.kb.zip"))
 
 
@@ -164,12 +221,14 @@ def remove_in_browser(screens, listing, document):
     screens.press("update")
 
 
-def restore_in_browser(screens, name):
-    screens.visit("documents", lang="en")
-    screens.press("new_base")
-    screens.wait_until(lambda: screens.find("[role=dialog] [data-testid=stTab]"))[1].click()
-    box = screens.wait_until(lambda: screens.find(".st-key-restore_kept input"))[0]
-    box.send_keys(name, Keys.ENTER)
+def restore_in_browser(screens, album, name):
+    for language in ("zh", "en"):
+        screens.visit("documents", height=HEIGHT, lang=language)
+        screens.press("new_base")
+        screens.wait_until(lambda: screens.find("[role=dialog] [data-testid=stTab]"))[1].click()
+        box = screens.wait_until(lambda: screens.find(".st-key-restore_kept input"))[0]
+        box.send_keys(name, Keys.ENTER)
+        album(screens, "restore", language)
     screens.driver.execute_script(
         "[...document.querySelectorAll('[role=dialog] button')]"
         ".find(b => b.innerText === 'Restore').click()"

@@ -97,6 +97,7 @@ def test_what_is_removed_is_gone_from_the_list_and_swept_from_disk(base):
         "C:\\Windows\\x.txt",
         "C:x.txt",
         "\\\\server\\share\\x.txt",
+        "http://example.com/x.txt",
         "./x.txt",
         "..",
         "",
@@ -121,7 +122,17 @@ def test_a_name_that_plays_tricks_is_refused_and_logged_and_nothing_is_written(b
 
 
 @pytest.mark.parametrize(
-    "name", ["CON.txt", "%2e%2e%2fx.txt", "...txt", "-rf.txt", "$(id).txt", "a b.txt", "con/ε.md"]
+    "name",
+    [
+        "CON.txt",
+        "%2e%2e%2fx.txt",
+        "...txt",
+        "-rf.txt",
+        "$(id).txt",
+        "a b.txt",
+        "con/ε.md",
+        "at 10:30.md",
+    ],
 )
 def test_a_name_that_is_merely_odd_is_kept_as_it_is(base, name):
     assert add_file(base, upload(name)) == name
