@@ -91,6 +91,13 @@ def make(screens, album, name, files):
     screens.wait_until(lambda: screens.find(".st-key-update button"))
 
 
+def begin(screens, listing, key):
+    """Press a button that begins a job; returns once it has begun."""
+    before = jobs.last(listing)
+    screens.press(key)
+    screens.wait_until(lambda: jobs.last(listing) not in (None, before))
+
+
 def wait_for_job(listing, seconds=900):
     end = time.monotonic() + seconds
     while jobs.is_running(listing) and time.monotonic() < end:
@@ -135,13 +142,13 @@ def test_the_first_hour(driver, files, news, tmp_path, album):
 def make_both(screens, album, library, files, news):
     make(screens, album, "Files of all kinds", files)
     album(screens, "refused", "en")
-    screens.press("update")
     [mixed] = library.all()
+    begin(screens, mixed, "update")
     assert wait_for_job(mixed).outcome is Outcome.DONE
     in_both(screens, album, "reasons", "documents", lambda: screens.find("canvas"), kb=mixed.id)
     make(screens, album, "人民网新闻", news)
-    screens.press("update")
     chinese = next(one for one in library.all() if one.name == "人民网新闻")
+    begin(screens, chinese, "update")
     screens.wait_until(lambda: (jobs.last(chinese).done or 0) > 5)
     return mixed, chinese
 
@@ -183,7 +190,6 @@ def ask_and_remove(screens, album, chinese):
         album(screens, "ask", language)
 
     remove_in_browser(screens, chinese, "0000.txt")
-    time.sleep(1)
     assert wait_for_job(chinese).outcome is Outcome.DONE
     search(screens, question, kb=chinese.id)
     assert screens.texts("#hit-1 .document") != ["0000.txt"]
@@ -192,7 +198,7 @@ def ask_and_remove(screens, album, chinese):
 def back_up(screens, album, chinese, home):
     screens.visit("documents", kb=chinese.id, lang="en")
     screens.wait_until(lambda: screens.find("[data-testid=stTab]"))[1].click()
-    screens.press("back_up")
+    begin(screens, chinese, "back_up")
     screens.wait_until(lambda: list((home / "backups").glob("*.kb.zip")))
     wait_for_job(chinese)
     for language in ("zh", "en"):
@@ -218,7 +224,7 @@ def remove_in_browser(screens, listing, document):
     screens.press("remove")
     screens.press("remove_confirm")
     screens.wait_until(lambda: "Index 1 changes" in screens.text())
-    screens.press("update")
+    begin(screens, listing, "update")
 
 
 def restore_in_browser(screens, album, name):
