@@ -141,7 +141,6 @@ def test_the_first_hour(driver, files, news, tmp_path, album):
 
 def make_both(screens, album, library, files, news):
     make(screens, album, "Files of all kinds", files)
-    album(screens, "refused", "en")
     [mixed] = library.all()
     begin(screens, mixed, "update")
     assert wait_for_job(mixed).outcome is Outcome.DONE
