@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, get_args, get_type_hints
 
 from encoder.backends.choice import DTYPES
 from indexing.errors import UsageError
+from indexing.sharding import OF_THE_MERGE, Shard, check_shard_choices
 from indexing.stores.milvus_options import is_lite
 
 if TYPE_CHECKING:
@@ -59,6 +60,8 @@ class BuildConfig:
     """Publish nothing if any document cannot be read."""
     allow_mass_delete: bool = False
     """Let a run delete more than half of the index's documents."""
+    shard: str | None = None
+    """Build one part of the index, such as `1/3`; `indexing.merge` makes one index of all parts."""
     purge: bool = False
     """Leave nothing of what was removed, in older generations and in the embedding cache."""
 
@@ -69,6 +72,9 @@ class BuildConfig:
             raise UsageError(f"Unknown dtype {self.dtype!r}. Known: {', '.join(DTYPES)}.")
         if self.recall is not None and not 0 < self.recall < 1:
             raise UsageError(f"--recall must lie between 0 and 1, got {self.recall}.")
+        if self.shard is not None:
+            object.__setattr__(self, "shard", str(Shard.parse(self.shard)))
+            check_shard_choices(self)
 
 
 def read_config(path: Path) -> dict[str, Any]:
@@ -109,6 +115,8 @@ def write_config(index: Path, config: BuildConfig, terms: "Terms") -> None:
         "overlap_tokens": terms.splitter.overlap_tokens,
         "dtype": config.dtype or terms.encoder.dtype,
     }
+    if terms.shard:
+        effective |= dict.fromkeys(OF_THE_MERGE)
     effective |= {key: terms.store_options.get(key) for key in ("uri", "consistency")}
     if effective["uri"] is not None and is_lite(effective["uri"]):
         effective["uri"] = str(index.absolute() / effective["uri"])

@@ -261,6 +261,13 @@ class Generation:
                 if segment is not None:
                     yield list(segment.catalog.records(ids[start : start + _READ_AT_ONCE]))
 
+    def records(self, documents: Sequence[str]) -> Iterator[DocumentRecord]:
+        """The named documents, which the index holds, with all that is known of them."""
+        newer = set() if self.delta is None else set(self.delta.catalog.documents(documents))
+        for id_ in documents:
+            segment = self.delta if self.delta is not None and id_ in newer else self.base
+            yield from segment.catalog.records([id_])
+
     def digests(self) -> set[bytes]:
         """The digests of all embedded texts that count."""
         in_base = self.base.catalog.digests()

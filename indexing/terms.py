@@ -12,6 +12,7 @@ from indexing.config import BuildConfig
 from indexing.errors import IndexMismatchError, PrecisionMismatchError, UsageError
 from indexing.foreign import ForeignSplitter, name_of
 from indexing.manifest import Manifest
+from indexing.sharding import check_same_shard
 from indexing.shared import new_options
 from indexing.splitting import (
     DEFAULT_OVERLAP_TOKENS,
@@ -49,6 +50,8 @@ class Terms:
     """Where the store is built; it leaves no trace in the index."""
     store_options: Mapping[str, str] = field(default_factory=dict)
     """Where the rows lie, for a store outside the index's folder."""
+    shard: str = ""
+    """Which part of an index this is, as `1/3`; empty for a whole one."""
 
 
 def agree(
@@ -76,18 +79,24 @@ def agree(
     if encoder is None:
         spec = replace(spec, precision=_precision(config, built))
     if built is None:
+        # A shard is searched by nobody: its rows alone are needed.
+        store = config.store or ("exact" if config.shard else "faiss")
         return Terms(
             encoder=spec,
             splitter=_splitter(spec, config, foreign),
-            store=config.store or "faiss",
-            index_type=_chosen_type(config, config.store or "") or default_type(config.store),
+            store=store,
+            index_type=_chosen_type(config, store) or default_type(store),
             recall=config.recall or DEFAULT_RECALL,
             device=config.device,
             store_options=new_options(config, index),
+            shard=config.shard or "",
         )
+    check_same_shard(index, built.shard, config.shard)
     check_same_encoder(index, built.encoder, spec)
     if not is_shared(built.store):
-        new_options(replace(config, store=built.store), index)  # refuses what is of others only
+        new_options(
+            replace(config, store=built.store, shard=None), index
+        )  # refuses what is of others only
     _check_unchanged(index, built, config)
     if foreign is not None:
         check_foreign(built.splitter, foreign)
@@ -99,6 +108,7 @@ def agree(
         recall=built.recall,
         device=config.device,
         store_options=built.store_options,
+        shard=built.shard,
     )
 
 
