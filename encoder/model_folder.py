@@ -104,7 +104,7 @@ def describe_encoder(
     if table := find_static(folder):
         return _describe_static(table, folder, name, row, dim)
     adapter = read_adapter(folder)
-    base = _base_of(adapter, local_files_only) if adapter else None
+    base = base_of(adapter, local_files_only) if adapter else None
     facts = FolderFacts.read(
         folder, row, base=base, tokenizer=_tokenizer_folder(folder, base), dim=dim
     )
@@ -206,7 +206,7 @@ def find_model_folder(
     return hubs.fetch(model, revision=revision, local_files_only=local_files_only)
 
 
-def _base_of(adapter: Adapter, local_files_only: bool) -> Path:
+def base_of(adapter: Adapter, local_files_only: bool) -> Path:
     """The folder that an adapter goes over: as it says, else the one called so beside it."""
     if _is_folder(adapter.base):
         return Path(adapter.base).expanduser()

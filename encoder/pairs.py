@@ -115,6 +115,10 @@ class PairTokenizer:
         """What fills up the shorter pairs of a batch."""
         return self._tokenizer.pad_id
 
+    def unknown_share(self, text: str) -> float:
+        """Share of the text's tokens that the vocabulary does not know, 0 to 1."""
+        return self._tokenizer.unknown_share(text)
+
     def encode(self, pairs: Sequence[tuple[str, str]]) -> list[PairTokens]:
         """Token ids of each pair, cut to the most tokens: the document's end goes first."""
         if self._template is None:

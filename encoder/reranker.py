@@ -9,10 +9,12 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from encoder.adapter_files import read_adapter
 from encoder.batching import plan_batches
 from encoder.files import read_object
 from encoder.folder_facts import limit_of_positions
-from encoder.model_folder import find_model_folder
+from encoder.model_folder import base_of, find_model_folder
+from encoder.own_reranker import read_own_reranker
 from encoder.pairs import TEMPLATES, PairTemplate, PairTokenizer, PairTokens
 from encoder.registry import find_row
 from encoder.rerankers import CROSS_ENCODER, RerankerRow, find_reranker
@@ -61,12 +63,16 @@ class Reranker:
         tokenizer: PairTokenizer,
         scorer: Scorer,
         languages: tuple[str, ...] = (),
+        prior: float = 0.0,
     ) -> None:
         self.name = name
         self.kind = kind
         """`cross-encoder`, or the template that a language model is asked with."""
         self.languages = languages
         """Languages that it reads well, as far as the registry knows."""
+        self.prior = prior
+        """How far the order that it is given is to be followed, in log odds between the first and
+        the last document; a reranker that was trained here says it, for others it is 0."""
         self._tokenizer = tokenizer
         self._scorer = scorer
 
@@ -79,6 +85,10 @@ class Reranker:
     def engine(self) -> str:
         """What runs the model, and in which precision."""
         return self._scorer.engine
+
+    def unknown_share(self, text: str) -> float:
+        """Share of the text's tokens that it does not know, 0 to 1."""
+        return self._tokenizer.unknown_share(text)
 
     def compute_score(
         self,
@@ -280,15 +290,19 @@ def load_reranker(  # noqa: PLR0913 - the choices of load_encoder, and two of it
     folder = find_model_folder(model, revision=revision, local_files_only=local_files_only)
     row = row or find_reranker(folder.absolute().name)
     _refuse_others(model, row, trust_remote_code=trust_remote_code)
-    config = read_object(folder / "config.json")
+    own = read_own_reranker(folder)
+    adapter = read_adapter(folder)
+    base = base_of(adapter, local_files_only) if adapter else folder
+    config = read_object(base / "config.json")
     if not config:
         raise ValueError(f"{folder} is no model folder: it holds no config.json.")
-    kind = _kind(model, config, row, template)
+    kind = CROSS_ENCODER if adapter and own else _kind(model, config, row, template)
     asked = template if isinstance(template, PairTemplate) else TEMPLATES.get(kind)
-    limit, _ = limit_of_positions(folder, config)
+    limit, _ = limit_of_positions(base, config)
+    known = [found.max_tokens for found in (row, own) if found is not None]
     tokenizer = PairTokenizer(
-        Tokenizer.load(folder, trust_remote_code=trust_remote_code),
-        _chosen_tokens(max_tokens, min(limit, row.max_tokens) if row else limit, model),
+        Tokenizer.load(base, trust_remote_code=trust_remote_code),
+        _chosen_tokens(max_tokens, min(limit, *known) if known else limit, model),
         asked,
         config.get("bos_token_id"),
     )
@@ -296,6 +310,7 @@ def load_reranker(  # noqa: PLR0913 - the choices of load_encoder, and two of it
 
     scorer = load_pair_scorer(
         folder,
+        base=base,
         pad_id=tokenizer.pad_id,
         answers=tokenizer.answers,
         backend=backend,
@@ -303,7 +318,8 @@ def load_reranker(  # noqa: PLR0913 - the choices of load_encoder, and two of it
         dtype=dtype,
         trust_remote_code=trust_remote_code,
     )
-    return Reranker(model, kind, tokenizer, scorer, row.languages if row else ())
+    languages = row.languages if row else ()
+    return Reranker(model, kind, tokenizer, scorer, languages, own.prior if own else 0.0)
 
 
 def _refuse_others(model: str, row: RerankerRow | None, *, trust_remote_code: bool) -> None:

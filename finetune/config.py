@@ -14,9 +14,21 @@ from typing import Any, get_args, get_origin, get_type_hints
 
 from encoder.errors import UsageError
 
-METHODS = ("full", "lora", "qlora", "bitfit")
-LOSSES = ("auto", "in_batch", "distillation", "margin_mse", "cosent", "angle", "angle_mix")
+METHODS = ("full", "lora", "qlora", "bitfit", "prefix")
+TASKS = ("encoder", "reranker")
+LOSSES = (
+    *("auto", "in_batch", "group", "sigmoid", "triplet"),
+    *("distillation", "m3_distillation", "margin_mse"),
+    *("cosent", "angle", "angle_mix"),
+)
+RERANKER_LOSSES = ("auto", "listwise", "binary")
 GROUPS = ("queries", "documents")
+LAYERS = ("last", "adaptive", "espresso")
+ANGLE_NAMES = (
+    *("w1", "w2", "w3", "cosine_w", "ibn_w", "angle_w", "cln_w"),
+    *("cosine_tau", "ibn_tau", "angle_tau", "tau"),
+)
+"""Loss settings as AnglE calls them, which a configuration file may have too."""
 SCHEDULES = ("linear", "cosine", "constant")
 PRECISIONS = ("auto", "float32", "bfloat16", "float16")
 DEFAULT_RECIPE = "default"
@@ -27,15 +39,22 @@ _KINDS = {bool: "true or false", int: "a whole number", float: "a number", str: 
 class TrainConfig:
     """Choices of a training."""
 
+    task: str = "encoder"
+    """What the training makes: an `encoder`, or a `reranker` that reads query and document
+    together."""
     model: str | None = None
     """Folder or hub id of the encoder to begin with; None for the embedded default."""
     method: str = "full"
     """What is trained: `full` all weights, `lora` low-rank adapters, `qlora` the same over weights
-    of 4 bits (GPU), `bitfit` the biases."""
+    of 4 bits (GPU), `bitfit` the biases, `prefix` some new words before every text."""
     loss: str = "auto"
     """`auto` is in-batch negatives for pairs and triplets, and CoSENT for scored pairs. With a
     teacher's scores of positive and negatives: `distillation`, its distribution beside in-batch
-    negatives as FlagEmbedding does, and `margin_mse`."""
+    negatives as FlagEmbedding does, BGE-M3's `m3_distillation`, and `margin_mse`. `group` tells a
+    positive from its own negatives alone; `sigmoid` and `triplet` are uniem's; `angle_mix` of
+    pairs and triplets is AnglE's own for them. A reranker's are `listwise`, a softmax over
+    the positive and its negatives or their teacher's scores, and `binary`, right or wrong for each
+    text; `auto` is binary for scored pairs."""
     temperature: float = 0.05
     """Divides the cosines."""
     symmetric: bool = False
@@ -46,8 +65,16 @@ class TrainConfig:
     """Of in-batch negatives in `angle_mix`."""
     angle_weight: float = 0.02
     """Of the angle loss in `angle_mix`."""
+    hard_negatives_weight: float = 1.0
+    """Of finding the positive among hard negatives, in `angle_mix` of triplets."""
     matryoshka_dims: tuple[int, ...] = ()
     """Shorter embeddings that shall be good too; the loss is the mean over these and the whole."""
+    layers: str = "last"
+    """Which layers are trained to give embeddings: the `last`; `adaptive`, in each step an earlier
+    one too, which with matryoshka-dims is 2D-Matryoshka; `espresso`, all of them, with what matters
+    most in their first espresso-size values."""
+    espresso_size: int = 128
+    """How long the short embeddings of `espresso` are."""
     all_positives: bool = False
     """Whether every text of a step that is known to answer a query counts as its positive, with
     in-batch negatives; else only its own does, and the others are left out."""
@@ -86,10 +113,22 @@ class TrainConfig:
     the device has instructions for it, which is twice as fast."""
     gradient_checkpointing: bool = False
     """Compute activations again in place of keeping them: less memory, a third more time."""
+    query_instruction: str | None = None
+    """In place of the encoder's own before a query, or around it with `{text}` for its place; it
+    travels with the model. A language model that is no encoder yet needs one."""
+    document_instruction: str | None = None
+    """The same of a document."""
+    pooling: str | None = None
+    """In place of the encoder's own, such as `cls`, `mean` or `last`."""
     max_query_tokens: int | None = None
     """Most tokens of a query in training; None for as many as the encoder reads."""
     max_document_tokens: int | None = None
     """Most tokens of a document in training."""
+    max_pair_tokens: int = 256
+    """Most tokens of a query and a document together that a reranker is trained on, and reads."""
+    priors: tuple[float, ...] = (0.0, 1.0, 2.0, 4.0, 8.0)
+    """How far a reranker may be told to follow the order that it is given, in log odds between its
+    first and its last hit; the one that is best on the hold-out travels with the model."""
     lora_rank: int = 32
     """Width of an adapter."""
     lora_alpha: int = 32
@@ -98,6 +137,8 @@ class TrainConfig:
     """Of what goes into an adapter."""
     lora_targets: tuple[str, ...] = ()
     """Names of the linear layers that get an adapter; all of them if empty."""
+    prefix_tokens: int = 8
+    """New words before a query, and as many others before a document."""
     set_weights: tuple[float, ...] = ()
     """How often each of several sets is gone through in an epoch; once each if empty."""
     same_set_batches: bool = True
@@ -119,13 +160,17 @@ class TrainConfig:
     """`auto`, `cpu` or `cuda`."""
 
     def __post_init__(self) -> None:
-        for name, known in (
+        losses: tuple[str, ...] = LOSSES if self.task == "encoder" else RERANKER_LOSSES
+        allowed: tuple[tuple[str, tuple[str, ...]], ...] = (
+            ("task", TASKS),
             ("method", METHODS),
-            ("loss", LOSSES),
+            ("loss", losses),
+            ("layers", LAYERS),
             ("grouped_by", GROUPS),
             ("schedule", SCHEDULES),
             ("precision", PRECISIONS),
-        ):
+        )
+        for name, known in allowed:
             if getattr(self, name) not in known:
                 raise UsageError(
                     f"Unknown {_option(name)} {getattr(self, name)!r}. Known: {', '.join(known)}."
@@ -133,8 +178,10 @@ class TrainConfig:
         self._check_numbers()
 
     def _check_numbers(self) -> None:
-        rates = ("temperature", "learning_rate")
-        positive = (*rates, "batch_size", "epochs", "lora_rank", "queries_per_record")
+        positive = [
+            *("temperature", "learning_rate", "batch_size", "epochs", "lora_rank"),
+            *("max_pair_tokens", "espresso_size", "prefix_tokens", "queries_per_record"),
+        ]
         given = ("max_steps", "effective_batch", "max_query_tokens", "max_document_tokens")
         wrong = [name for name in positive if not getattr(self, name) > 0]
         wrong += [
@@ -148,15 +195,36 @@ class TrainConfig:
         if wrong:
             name = wrong[0]
             raise UsageError(f"{_option(name)} must be above 0, got {getattr(self, name)}.")
+        if self.task == "reranker" and (self.layers != "last" or self.matryoshka_dims):
+            raise UsageError(
+                "A reranker gives scores and no embeddings; leave layers and matryoshka-dims out."
+            )
+        if self.task == "reranker" and self.grouped_by != "queries":
+            raise UsageError(
+                "A reranker is trained on a query and its texts; leave grouped-by at queries."
+            )
+        if self.layers == "espresso" and self.matryoshka_dims:
+            raise UsageError(
+                "espresso has a short length of its own (espresso-size); leave matryoshka-dims "
+                "out, or take layers adaptive."
+            )
         if self.holdout is not None and not 0 <= self.holdout < 1:
             raise UsageError(f"holdout must be 0 or more and below 1, got {self.holdout}.")
         if not all(0 < share <= 1 for share in self.averages) or not self.averages:
             raise UsageError(f"averages must lie above 0 and up to 1, got {list(self.averages)}.")
+        if not all(prior >= 0 for prior in self.priors) or not self.priors:
+            raise UsageError(f"priors must be 0 or more, got {list(self.priors)}.")
         if not all(weight > 0 for weight in self.set_weights):
             raise UsageError(f"set-weights must be above 0, got {list(self.set_weights)}.")
 
     def _of(self, name: str) -> float:
         return float(getattr(self, name))
+
+    @property
+    def is_respecified(self) -> bool:
+        """Whether the tuned encoder reads texts otherwise than its base."""
+        given = (self.query_instruction, self.document_instruction, self.pooling)
+        return self.method == "prefix" or any(value is not None for value in given)
 
     @property
     def step_size(self) -> int:
@@ -195,7 +263,30 @@ def read_config(path: Path) -> dict[str, Any]:
         values = tomllib.loads(path.read_text("utf-8"))
     except (OSError, ValueError) as error:
         raise UsageError(f"Cannot read the configuration {path}: {error}.") from error
-    return _checked(values, str(path))
+    return _checked(_from_angle(values, str(path)), str(path))
+
+
+def _from_angle(values: dict[str, Any], place: str) -> dict[str, Any]:
+    """Loss settings under AnglE's own names, of today or of its first version, under ours."""
+    theirs = {key: value for key, value in values.items() if key in ANGLE_NAMES}
+    if not theirs:
+        return values
+    from finetune.losses import angle_names
+
+    hard = theirs.pop("cln_w", None)
+    try:
+        weights, temperature = angle_names(theirs)
+    except (TypeError, ValueError) as error:
+        raise UsageError(f"{place}: {error}") from error
+    found: dict[str, Any] = {
+        "loss": "angle_mix",
+        "cosine_weight": weights.cosine,
+        "in_batch_weight": weights.in_batch,
+        "angle_weight": weights.angle,
+    }
+    found |= {} if temperature is None else {"temperature": temperature}
+    found |= {} if hard is None else {"hard_negatives_weight": hard}
+    return found | {key: value for key, value in values.items() if key not in ANGLE_NAMES}
 
 
 def make_config(

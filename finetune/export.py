@@ -27,6 +27,8 @@ def _parser() -> Parser:
         "0 to 1 (default: the one that the training chose)",
     )
     option("--adapter", action="store_true", help="write only what LoRA adds; it needs its base")
+    option("--layers", metavar="N", type=int, help="only the first N, of a training with --layers")
+    option("--openvino", action="store_true", help="and the body as an OpenVINO model beside it")
     option("--device", choices=("auto", "cpu", "cuda"), default="auto", help="default: auto")
     option("--json", action="store_true", help="print one JSON object")
     return parser
@@ -41,6 +43,8 @@ def main() -> None:
 def _export(arguments: Namespace) -> None:
     if arguments.share is not None and not 0 < arguments.share <= 1:
         raise UsageError(f"--share must lie above 0 and up to 1, got {arguments.share}.")
+    if arguments.openvino and arguments.adapter:
+        raise UsageError("An OpenVINO model holds whole weights; give --openvino or --adapter.")
     from finetune.exporting import export_run
 
     found: dict[str, Any] = export_run(
@@ -48,8 +52,13 @@ def _export(arguments: Namespace) -> None:
         Path(arguments.out),
         share=arguments.share,
         adapter=arguments.adapter,
+        layers=arguments.layers,
         device=arguments.device,
     )
+    if arguments.openvino:
+        from finetune.openvino_export import add_openvino
+
+        found["openvino"] = str(add_openvino(Path(arguments.out)))
     if arguments.json:
         print_json(found)
         return

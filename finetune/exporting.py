@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 from safetensors.torch import load_file, save_file
+from torch import nn
 
 from encoder.adapter_files import CONFIG as ADAPTER
 from encoder.backends.both_ways import BothWays
@@ -22,6 +23,7 @@ from encoder.templates import PLACE
 from finetune.averaging import average
 from finetune.batches import ALIKE, DOCUMENT, QUERY
 from finetune.config import TrainConfig
+from finetune.prefix import merge_prefix
 from finetune.run_folder import MANIFEST, TUNED
 from finetune.trainable import TrainableEncoder, load_trainable, put_weights
 
@@ -113,14 +115,15 @@ def _write(encoder: TrainableEncoder, folder: Path, adapter: bool) -> list[str]:
         else:
             if is_adapted:
                 inner = inner.merge_and_unload()
+            merge_prefix(inner)
             inner.save_pretrained(folder)
-    _copy_tokenizer(encoder.found.tokenizer_folder, folder)
+    copy_tokenizer(encoder.tokenizer_folder, folder)
     unfit = _unfit_for_others(encoder.spec)
     width = _width(encoder)
     if not unfit:
         _write_modules(encoder, folder, width)
     sentences = {"max_seq_length": encoder.spec.max_tokens, "do_lower_case": False}
-    old = encoder.found.tokenizer_folder / "sentence_bert_config.json"
+    old = encoder.tokenizer_folder / "sentence_bert_config.json"
     if old.is_file():
         sentences["do_lower_case"] = bool(json.loads(old.read_text("utf-8")).get("do_lower_case"))
     _write_json(folder / "sentence_bert_config.json", sentences)
@@ -139,7 +142,8 @@ def _name_base(folder: Path, encoder: TrainableEncoder) -> None:
     (folder / "README.md").unlink(missing_ok=True)
 
 
-def _copy_tokenizer(home: Path, folder: Path) -> None:
+def copy_tokenizer(home: Path, folder: Path) -> None:
+    """Copy the files that make up a tokenizer."""
     for pattern in _TOKENIZER_FILES:
         for path in home.glob(pattern):
             shutil.copyfile(path, folder / path.name)
@@ -256,7 +260,13 @@ def _write_json(path: Path, value: dict[str, Any]) -> None:
 
 
 def export_run(
-    run: Path, folder: Path, *, share: float | None = None, adapter: bool = False, device: str
+    run: Path,
+    folder: Path,
+    *,
+    share: float | None = None,
+    adapter: bool = False,
+    layers: int | None = None,
+    device: str,
 ) -> dict[str, Any]:
     """Export what a finished training made.
 
@@ -265,6 +275,7 @@ def export_run(
         folder: Must not be there yet.
         share: Of the tuned model in an average with its base; None for the training's choice.
         adapter: As `export_encoder`.
+        layers: How many of its layers, the first ones, the exported encoder has.
         device: Where the models run that are compared.
 
     Returns:
@@ -278,10 +289,21 @@ def export_run(
     if not facts:
         raise UsageError(f"{run} holds no finished training ({MANIFEST}).")
     config = TrainConfig(**_as_given(facts["config"] | {"device": device}))
+    if config.task == "reranker":
+        from finetune.pair_export import export_reranker_run
+
+        if share not in {None, 1.0} or layers is not None:
+            raise UsageError(
+                "A reranker has no base to be averaged with, and gives no embeddings of earlier "
+                "layers; leave share and layers out."
+            )
+        return export_reranker_run(run, facts, config, folder, adapter=adapter)
     encoder = load_trainable(config)
     base = {name: weight.detach().clone() for name, weight in encoder.trained().items()}
     share = facts["share"] if share is None else share
     put_weights(encoder, average(base, load_file(run / TUNED), share))
+    if layers is not None:
+        keep_layers(encoder, layers)
     notes = export_encoder(encoder, folder, adapter=adapter)
     return {
         "model": str(folder),
@@ -290,6 +312,33 @@ def export_run(
         "sentence": facts["sentence"],
         "notes": notes,
     }
+
+
+def keep_layers(encoder: TrainableEncoder, count: int) -> None:
+    """Leave an encoder its first layers alone; LoRA becomes part of the weights.
+
+    Raises:
+        UsageError: If it has fewer layers, or they are not found.
+    """
+    model: Any = encoder.module.model
+    if hasattr(model, "merge_and_unload"):
+        model = encoder.module.model = model.merge_and_unload()
+    config = model.config
+    whole = int(config.num_hidden_layers)
+    if not 1 <= count <= whole:
+        raise UsageError(
+            f"layers must be between 1 and {whole}, what {encoder.spec.name} has; got {count}."
+        )
+    stacks = [part for part in model.modules() if isinstance(part, nn.ModuleList)]
+    found = next((part for part in stacks if len(part) == whole), None)
+    if found is None or isinstance(model, BothWays):
+        raise UsageError(f"The layers of {encoder.spec.name} are not where they could be cut.")
+    del found[count:]
+    config.num_hidden_layers = count
+    # Some configurations say of each layer what kind it is.
+    if kinds := getattr(config, "layer_types", None):
+        config.layer_types = kinds[:count]
+    encoder.module.use(model)
 
 
 def _as_given(values: dict[str, Any]) -> dict[str, Any]:

@@ -1,5 +1,7 @@
 """A batch and its embeddings in, the loss that the training asks for out; knows no model."""
 
+import random
+
 import torch
 from torch import Tensor
 
@@ -8,21 +10,43 @@ from finetune.batches import Batch
 from finetune.config import TrainConfig
 
 
-def objective(embeddings: Tensor, batch: Batch, config: TrainConfig) -> Tensor:
+def objective(
+    embeddings: Tensor, batch: Batch, config: TrainConfig, *, layers: int = 1, step: int = 0
+) -> Tensor:
     """The loss of one step.
 
     Args:
-        embeddings: Of the batch's texts, shape (texts, dim).
+        embeddings: Of the batch's texts, shape (texts, dim), or (texts, layers * dim) with the
+            first layer's first.
         batch: Who belongs to whom; labels from 0 to 1.
         config: Says which loss, and its numbers.
+        layers: How many layers' embeddings stand side by side.
+        step: Of the training; chooses the earlier layer that is trained in it.
 
     Returns:
-        A scalar; the mean over the whole length and `config.matryoshka_dims`, where there are any.
+        A scalar.
 
     Raises:
         ValueError: If the loss needs labels that the batch has not, or the other way round.
+    """
+    if layers == 1:
+        return _nested(embeddings, batch, config)
+    of_layers = [[rows] for rows in embeddings.chunk(layers, dim=1)]
+    if config.layers == "espresso":
+        return losses.espresso(
+            lambda rows: _loss(rows, batch, config), of_layers, size=config.espresso_size
+        )
+    # One earlier layer a step, as Li et al. draw it (https://arxiv.org/abs/2402.14776).
+    drawn = random.Random(f"{config.seed}/layer/{step}").randrange(layers - 1)
+    return losses.adaptive_layer(
+        lambda rows: _nested(rows, batch, config), of_layers, chosen=[drawn]
+    )
 
-    Source: Matryoshka: Kusupati et al. 2022 (https://arxiv.org/abs/2205.13147).
+
+def _nested(embeddings: Tensor, batch: Batch, config: TrainConfig) -> Tensor:
+    """The mean over the whole length and `config.matryoshka_dims`, where there are any.
+
+    Source: Kusupati et al. 2022 (https://arxiv.org/abs/2205.13147).
     """
     lengths = [*config.matryoshka_dims, embeddings.shape[1]]
     found = [_loss(embeddings[:, :length], batch, config) for length in dict.fromkeys(lengths)]
@@ -33,21 +57,26 @@ def _loss(embeddings: Tensor, batch: Batch, config: TrainConfig) -> Tensor:
     queries, positives = embeddings[list(batch.queries)], embeddings[list(batch.positives)]
     if batch.labels:
         return _scored(queries, positives, batch, config)
-    if config.loss in {"cosent", "angle", "angle_mix"}:
+    if config.loss in {"cosent", "angle"}:
         raise ValueError(f"The loss {config.loss} needs scored pairs; these have no score.")
-    if config.loss == "margin_mse":
-        groups, teacher = _taught(embeddings, batch, config)
-        return losses.margin_mse(queries, groups, teacher)
+    if config.loss in {"group", "margin_mse", "m3_distillation"}:
+        return _of_groups(queries, embeddings, batch, config)
     flat = [place for places in batch.negatives for place in places]
+    negatives = embeddings[flat] if flat else None
+    if config.loss in {"sigmoid", "triplet"}:
+        return _of_uniem(queries, positives, negatives, config)
+    exclude = _exclude(batch, flat, embeddings.device)
+    if config.loss == "angle_mix":
+        return _mixed(queries, positives, negatives, exclude, config)
     if config.all_positives and config.loss in {"auto", "in_batch"}:
         return _all_positives(embeddings, batch, config)
     found = losses.in_batch_negatives(
         queries,
         positives,
-        embeddings[flat] if flat else None,
+        negatives,
         temperature=config.temperature,
         symmetric=config.symmetric,
-        exclude=_exclude(batch, flat, embeddings.device),
+        exclude=exclude,
     )
     if config.loss == "distillation":
         groups, teacher = _taught(embeddings, batch, config)
@@ -55,6 +84,89 @@ def _loss(embeddings: Tensor, batch: Batch, config: TrainConfig) -> Tensor:
             queries, groups, teacher, temperature=config.temperature
         )
     return found
+
+
+def _of_groups(queries: Tensor, embeddings: Tensor, batch: Batch, config: TrainConfig) -> Tensor:
+    """What looks at each query's own positive and negatives, and perhaps at a teacher."""
+    if config.loss == "group":
+        groups = _groups(embeddings, batch, config)
+        return losses.group_softmax(queries, groups, temperature=config.temperature, in_batch=False)
+    groups, teacher = _taught(embeddings, batch, config)
+    if config.loss == "margin_mse":
+        return losses.margin_mse(queries, groups, teacher)
+    return losses.m3_distillation(queries, groups, teacher, temperature=config.temperature)
+
+
+def _of_uniem(
+    queries: Tensor, positives: Tensor, negatives: Tensor | None, config: TrainConfig
+) -> Tensor:
+    """Those of uniem's own: with negatives, other queries' documents are none."""
+    temperature, swap = config.temperature, config.symmetric
+    if config.loss == "sigmoid":
+        if negatives is None:
+            return losses.pair_sigmoid(queries, positives, temperature=temperature)
+        return losses.triplet_sigmoid(
+            queries, positives, negatives, temperature=temperature, swap=swap
+        )
+    if negatives is None:
+        raise ValueError(
+            "The loss triplet tells a positive from hard negatives, and this step has none; mine "
+            "them (python -m finetune.negatives)."
+        )
+    return losses.triplet_softmax(queries, positives, negatives, temperature=temperature, swap=swap)
+
+
+def _mixed(
+    queries: Tensor,
+    positives: Tensor,
+    negatives: Tensor | None,
+    exclude: Tensor,
+    config: TrainConfig,
+) -> Tensor:
+    """AnglE's mix for pairs (its format B) and triplets (C), with the weights of all terms."""
+    if negatives is None:
+        if not config.in_batch_weight:
+            raise ValueError(
+                "The loss angle_mix has only its in-batch term for pairs without a score, and "
+                "in-batch-weight 0 leaves nothing to learn; give it a weight, or scored pairs."
+            )
+        found = losses.in_batch_negatives(
+            queries, positives, temperature=config.temperature, exclude=exclude
+        )
+        return config.in_batch_weight * found
+    if len(negatives) != len(queries):
+        raise ValueError(
+            f"The loss angle_mix takes one hard negative for each query; this step has "
+            f"{len(negatives)} for {len(queries)} queries. Take negatives 1, and data in which "
+            "every query has one."
+        )
+    return losses.angle_triplets(
+        queries,
+        positives,
+        negatives,
+        weights=_weights(config),
+        hard_negatives_weight=config.hard_negatives_weight,
+        temperature=config.temperature,
+        exclude=exclude,
+    )
+
+
+def _weights(config: TrainConfig) -> losses.MixWeights:
+    return losses.MixWeights(
+        cosine=config.cosine_weight, in_batch=config.in_batch_weight, angle=config.angle_weight
+    )
+
+
+def _groups(embeddings: Tensor, batch: Batch, config: TrainConfig) -> Tensor:
+    """Positive and negatives of each query, shape (batch, size, dim)."""
+    sizes = {len(places) for places in batch.negatives}
+    if len(sizes) != 1 or sizes == {0}:
+        raise ValueError(
+            f"The loss {config.loss} needs as many negatives for each query, and one at least; "
+            f"this step has {sorted(sizes)}."
+        )
+    rows = zip(batch.positives, batch.negatives, strict=True)
+    return embeddings[torch.tensor([[positive, *others] for positive, others in rows])]
 
 
 def _all_positives(embeddings: Tensor, batch: Batch, config: TrainConfig) -> Tensor:
@@ -97,17 +209,12 @@ def _scored(queries: Tensor, positives: Tensor, batch: Batch, config: TrainConfi
     if config.loss == "angle":
         return losses.angle(queries, positives, labels, temperature=temperature)
     if config.loss == "angle_mix":
-        weights = losses.MixWeights(
-            cosine=config.cosine_weight,
-            in_batch=config.in_batch_weight,
-            angle=config.angle_weight,
-        )
         places = torch.tensor(batch.positives, device=queries.device)
         return losses.angle_mix(
             queries,
             positives,
             labels,
-            weights=weights,
+            weights=_weights(config),
             temperature=temperature,
             exclude=places[:, None] == places[None, :],
         )

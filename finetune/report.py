@@ -70,6 +70,10 @@ def _tables(facts: Mapping[str, Any]) -> str:
     if shares:
         tables += "<h2>Averages with the base</h2>"
         tables += _rows(("share of the tuned model", facts["metric"]), shares)
+    priors = [(f"{prior:g}", f"{figure:.4f}") for prior, figure in facts.get("priors", ())]
+    if priors:
+        tables += "<h2>How far the order before is followed</h2>"
+        tables += _rows(("log odds from its first hit to its last", facts["metric"]), priors)
     return tables
 
 

@@ -4,7 +4,8 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
-from typing import Any
+from pathlib import Path
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -17,12 +18,14 @@ from encoder.batching import plan_batches
 from encoder.errors import MissingExtraError, UsageError
 from encoder.head import load_head
 from encoder.model_folder import ModelDescription, describe_encoder
+from encoder.pooling import needs_hidden_states
 from encoder.spec import EncoderSpec
 from encoder.static_model import find_static
 from encoder.templates import CLEANERS, PLACE, unwrap
 from encoder.tokenizer import Tokenizer, Tokens
 from finetune.batches import ALIKE, DOCUMENT, QUERY
 from finetune.config import TrainConfig
+from finetune.prefix import FIRST, prefixed, put_prefix
 
 CPU_TOKENS = 4096
 """Most tokens that go through the model together on a CPU, where more only leave the caches."""
@@ -33,16 +36,55 @@ _NEVER_TRAINED = "pooler."
 class EmbeddingModule(nn.Module):
     """Model, pooling and head as one module, so that the trainer wraps and saves it whole."""
 
-    def __init__(self, model: nn.Module, head: nn.Module, spec: EncoderSpec, pad_id: int) -> None:
+    def __init__(
+        self,
+        model: nn.Module,
+        head: nn.Module,
+        spec: EncoderSpec,
+        pad_id: int,
+        *,
+        every_layer: bool = False,
+    ) -> None:
+        """Join the parts.
+
+        Args:
+            model: A model of transformers.
+            head: What follows its pooling.
+            spec: The encoder's.
+            pad_id: The token that fills a batch up.
+            every_layer: Give the embeddings of every layer in training.
+
+        Raises:
+            UsageError: If there is no telling what an earlier layer's embedding is.
+        """
         super().__init__()
         self.model = model
         self.head = head
-        self._dim = spec.dim
+        self._spec, self._pad_id = spec, pad_id
         self._backend = TorchBackend(model, spec, pad_id, head)
+        self.layers = int(self._backend.model.config.num_hidden_layers) if every_layer else 1
+        """How many layers' embeddings stand side by side in training."""
+        if every_layer and (spec.layer != -1 or needs_hidden_states(spec.pooling)):
+            raise UsageError(
+                f"The pooling {spec.pooling} reads several layers itself; an earlier layer has no "
+                "embedding of its own."
+            )
+
+    def use(self, model: nn.Module) -> None:
+        """Put a model that was made of this one in its place."""
+        self.model = model
+        self._backend = TorchBackend(model, self._spec, self._pad_id, self.head)
 
     def forward(self, input_ids: Tensor, mask: Tensor, pooled: Tensor) -> Tensor:
-        """Embeddings in float32, shape (batch, dim), not normalised."""
-        return self._backend.forward(input_ids, mask, pooled)[0][:, : self._dim]
+        """Embeddings in float32, shape (batch, dim), not normalised.
+
+        Where every layer is trained they stand side by side, the first layer's first: shape
+        (batch, layers * dim).
+        """
+        if self.layers > 1 and self.training:
+            found = self._backend.forward_layers(input_ids, mask, pooled)
+            return torch.cat([rows[:, : self._spec.dim] for rows in found], dim=1)
+        return self._backend.forward(input_ids, mask, pooled)[0][:, : self._spec.dim]
 
 
 @dataclass
@@ -56,8 +98,12 @@ class TrainableEncoder:
     max_document_tokens: int
     templates: Mapping[str, str]
     """Role, as in `finetune.batches` → template."""
+    tokenizer_folder: Path
+    """Where the tokenizer's files lie."""
     precision: str = "float32"
     """What the model multiplies in while it is trained."""
+    kept: Any = None
+    """What must live as long as the encoder."""
 
     @property
     def spec(self) -> EncoderSpec:
@@ -146,8 +192,13 @@ def load_trainable(config: TrainConfig) -> TrainableEncoder:
             f"{found.spec.name} is a {'service' if found.spec.endpoint else 'table of vectors'}, "
             "whose weights cannot be trained; give a transformer model."
         )
-    tokenizer = Tokenizer.load(found.tokenizer_folder)
-    module = _load_module(found, config, tokenizer.pad_id)
+    found = replace(found, spec=_respecified(found.spec, config))
+    tokenizer_folder, kept = found.tokenizer_folder, None
+    if config.method == "prefix":
+        found, kept = prefixed(found, config.prefix_tokens)
+        tokenizer_folder = Path(kept.name)
+    tokenizer = Tokenizer.load(tokenizer_folder)
+    module = _load_module(found, config, tokenizer)
     _choose_trained(module, config)
     if config.dropout is not None:
         set_dropout(module, config.dropout)
@@ -164,12 +215,28 @@ def load_trainable(config: TrainConfig) -> TrainableEncoder:
             DOCUMENT: spec.template("document"),
             ALIKE: alike,
         },
-        precision=_precision(config.precision, next(module.parameters()).device),
+        tokenizer_folder=tokenizer_folder,
+        precision=precision_of(config.precision, next(module.parameters()).device),
+        kept=kept,
     )
 
 
-def _load_module(found: ModelDescription, config: TrainConfig, pad_id: int) -> EmbeddingModule:
-    device = _own_device(config.device)
+def _respecified(spec: EncoderSpec, config: TrainConfig) -> EncoderSpec:
+    templates = dict(spec.templates)
+    for role, text in ((QUERY, config.query_instruction), (DOCUMENT, config.document_instruction)):
+        if text is not None:
+            templates[role] = _as_template(text)
+    pooling = spec.pooling if config.pooling is None else config.pooling
+    try:
+        return replace(spec, templates=templates, pooling=pooling)
+    except ValueError as error:
+        raise UsageError(str(error)) from error
+
+
+def _load_module(
+    found: ModelDescription, config: TrainConfig, tokenizer: Tokenizer
+) -> EmbeddingModule:
+    device = own_device(config.device)
     model = load_model(
         found.folder,
         found.base or found.folder,
@@ -182,10 +249,17 @@ def _load_module(found: ModelDescription, config: TrainConfig, pad_id: int) -> E
         _keep_few_activations(model, found.spec.name)
     if config.method in {"lora", "qlora"}:
         model = _with_adapter(model, config)
-    return EmbeddingModule(model, load_head(found.folder, found.spec, device), found.spec, pad_id)
+    if config.method == "prefix":
+        count = 2 * config.prefix_tokens
+        put_prefix(model, tokenizer.backend.token_to_id(FIRST), count, config.seed)
+    head = load_head(found.folder, found.spec, device)
+    return EmbeddingModule(
+        model, head, found.spec, tokenizer.pad_id, every_layer=config.layers != "last"
+    )
 
 
-def _precision(asked: str, device: torch.device) -> str:
+def precision_of(asked: str, device: torch.device) -> str:
+    """What to multiply in on a device; `auto` is bfloat16 where there are instructions for it."""
     if asked != "auto":
         return asked
     # Without such instructions a CPU computes bfloat16 more slowly than float32.
@@ -198,7 +272,8 @@ def bf16_on_cpu() -> bool:
     return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
 
 
-def _own_device(device: str) -> torch.device:
+def own_device(device: str) -> torch.device:
+    """The device that is asked for; of several GPUs the one of this process."""
     chosen = resolve_device(device)
     if chosen.type == "cuda" and "LOCAL_RANK" in os.environ:
         return torch.device("cuda", int(os.environ["LOCAL_RANK"]))
@@ -257,13 +332,22 @@ def _choose_trained(module: EmbeddingModule, config: TrainConfig) -> None:
             weight.requires_grad_(name.endswith("bias"))
         elif config.method in {"lora", "qlora"}:
             weight.requires_grad_("lora_" in name)
+        elif config.method == "prefix":
+            weight.requires_grad_(name.endswith(".rows"))
     if not any(weight.requires_grad for weight in module.parameters()):
         raise UsageError(
             f"The model has no weights that {config.method} trains; take another method."
         )
 
 
-def put_weights(encoder: TrainableEncoder, weights: dict[str, Tensor]) -> None:
+class HasWeights(Protocol):
+    """An encoder or a reranker."""
+
+    def trained(self) -> dict[str, nn.Parameter]:
+        """The weights that training changes, by name."""
+
+
+def put_weights(encoder: HasWeights, weights: dict[str, Tensor]) -> None:
     """Give the trained weights other values, by name; ValueError if they are of another model."""
     own = encoder.trained()
     if own.keys() != weights.keys():

@@ -6,7 +6,7 @@ import shutil
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, cast
 
 import torch
 import torch.distributed as dist
@@ -24,7 +24,7 @@ from transformers import (
 )
 
 from encoder.tokenizer import Tokens
-from finetune.batches import Batch, Schedule
+from finetune.batches import Batch
 from finetune.config import TrainConfig
 from finetune.errors import TrainingStoppedError
 from finetune.gradient_cache import backward_in_parts
@@ -40,6 +40,33 @@ _PREFIX = "checkpoint-"
 Score = Callable[[], float]
 """Measures the encoder as it is now; higher is better."""
 Progress = Callable[[int, int | None, str], None]
+
+
+class Steps(Protocol):
+    """What makes up which step of a training: a `Schedule`, or another of its kind."""
+
+    def __len__(self) -> int:
+        """How many steps."""
+
+    def batch(self, step: int) -> Any:  # noqa: ANN401 - what the trainer's `training_step` takes
+        """What step `step` is made of, counted from 0."""
+
+
+class Trainable(Protocol):
+    """A model with what of it is trained: an encoder or a reranker."""
+
+    precision: str
+
+    @property
+    def module(self) -> torch.nn.Module:
+        """What the trainer wraps."""
+
+    @property
+    def device(self) -> torch.device:
+        """Where it is."""
+
+    def trained(self) -> dict[str, torch.nn.Parameter]:
+        """The weights that training changes, by name."""
 
 
 def last_checkpoint(folder: Path) -> Path | None:
@@ -64,15 +91,17 @@ class StepTrainer(Trainer):
 
     def __init__(
         self,
-        encoder: TrainableEncoder,
-        schedule: Schedule,
+        encoder: Trainable,
+        schedule: Steps,
         config: TrainConfig,
         folder: Path,
         *,
         score: Score | None = None,
         progress: Progress | None = None,
     ) -> None:
-        self._encoder, self._schedule, self._config = encoder, schedule, config
+        # A class that trains another kind of model has a step of its own.
+        self._encoder = cast(TrainableEncoder, encoder)
+        self._schedule, self._config = schedule, config
         self._score = score
         callbacks: list[TrainerCallback] = [_MarkWhole(), _ShowProgress(progress)]
         if score is not None and config.patience:
@@ -158,9 +187,13 @@ class StepTrainer(Trainer):
         parts = [model(*self._encoder.inputs([tokens[at] for at in group])) for group in groups]
         rows = torch.cat(parts)
         places = [own[at] for group in groups for at in group]
-        loss = objective(self._gathered(rows, places, len(batch.texts)), batch, self._config)
+        loss = self._objective(self._gathered(rows, places, len(batch.texts)), batch)
         self.accelerator.backward(loss * self.args.world_size)
         return loss.detach()
+
+    def _objective(self, rows: Tensor, batch: Batch) -> Tensor:
+        layers, step = self._encoder.module.layers, self.state.global_step
+        return objective(rows, batch, self._config, layers=layers, step=step)
 
     def _in_pieces(
         self, model: torch.nn.Module, batch: Batch, tokens: Sequence[Tokens], own: list[int]
@@ -176,7 +209,7 @@ class StepTrainer(Trainer):
 
         def loss(rows: Tensor) -> Tensor:
             whole = self._gathered(rows, places, len(batch.texts))
-            scaled: Tensor = objective(whole, batch, self._config) * self.args.world_size
+            scaled: Tensor = self._objective(whole, batch) * self.args.world_size
             return scaled
 
         found = backward_in_parts(
@@ -255,7 +288,7 @@ def load_weights(encoder: TrainableEncoder, path: Path) -> None:
 
 
 def _arguments(
-    encoder: TrainableEncoder, config: TrainConfig, folder: Path, steps: int, *, has_score: bool
+    encoder: Trainable, config: TrainConfig, folder: Path, steps: int, *, has_score: bool
 ) -> TrainingArguments:
     interval = config.save_every or max(1, -(-steps // 5))
     warmup = config.warmup if config.warmup_steps is None else config.warmup_steps
@@ -306,16 +339,16 @@ def _only(items: Sequence[Batch]) -> Batch:
     return items[0]
 
 
-class _Steps(Dataset[Batch]):
+class _Steps(Dataset[Any]):
     """A schedule as the loader wants it."""
 
-    def __init__(self, schedule: Schedule) -> None:
+    def __init__(self, schedule: Steps) -> None:
         self._schedule = schedule
 
     def __len__(self) -> int:
         return len(self._schedule)
 
-    def __getitem__(self, step: int) -> Batch:
+    def __getitem__(self, step: int) -> Any:  # noqa: ANN401
         return self._schedule.batch(step)
 
 

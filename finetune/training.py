@@ -12,7 +12,7 @@ from data.pair_reading import PairOptions, ReadingReport, load_pairs
 from data.pairs import PairRecord
 from encoder.errors import MissingExtraError
 from encoder.files import digest_of_json
-from encoder.model_folder import describe_encoder
+from encoder.model_folder import describe_encoder, find_model_folder
 from finetune.averaging import Weights, average
 from finetune.batches import DOCUMENT, Schedule, TrainingSet
 from finetune.config import TrainConfig, write_config
@@ -109,11 +109,16 @@ def train(
         "data": {found.name: _digest(found.records) for found in sets},
         "model": config.model,
     }
-    describe_encoder(config.model)  # a wrong name shall leave no folder behind
+    # A wrong name shall leave no folder behind.
+    (describe_encoder if config.task == "encoder" else find_model_folder)(config.model)
     parts = _split(replace(material, sets=sets), config)
     with opened_run(Path(out), identity, resume=resume) as folder:
         if is_main_process():
             write_config(folder, config)
+        if config.task == "reranker":
+            from finetune.reranker_run import RerankerRun
+
+            return RerankerRun(folder, config, parts, material.probes, progress).finish()
         return _Run(folder, config, parts, material.probes, progress).finish()
 
 
@@ -233,17 +238,18 @@ class _Run:
         from finetune.trainable import put_weights
 
         averages = []
+        # New words stand before every text: half of them is no way back to the base.
+        tried = (1.0,) if self._config.method == "prefix" else self._config.averages
         if self._parts.choice:
-            for share in self._config.averages:
+            for share in tried:
                 self._progress(0, None, f"averaging {share:g}")
                 put_weights(self._encoder, average(base, tuned, share))
                 averages.append((share, self._score()))
             averages.sort(key=lambda item: (-item[1], item[0]))
-        shares = [share for share, _ in averages] or [self._config.averages[0]]
+        shares = [share for share, _ in averages] or [tried[0]]
         encode, proof = self._encoder.encode_quickly, self._parts.proof
         put_weights(self._encoder, average(base, tuned, 0.0))
-        proof_before = [measure.measured(encode) for measure in proof]
-        probes_before = [measure.measured(encode) for measure in self._probes]
+        proof_before, probes_before = self._before(proof), self._before(self._probes)
         for share in shares:
             put_weights(self._encoder, average(base, tuned, share))
             probes = compare(self._probes, probes_before, encode, proofs=0)
@@ -253,6 +259,17 @@ class _Run:
         rows = [*compare(proof, proof_before, encode, proofs=len(proof)), *probes]
         sentence, verdict = judge(rows, allowed_fall=self._config.allowed_fall)
         return averages, rows, sentence, verdict
+
+    def _before(self, measures: Sequence[Measure]) -> list[Any]:
+        """What the base reaches."""
+        if not self._config.is_respecified:
+            return [measure.measured(self._encoder.encode_quickly) for measure in measures]
+        # Untrained new words or an instruction that it never saw are not how the base is used.
+        from encoder.encoder import load_encoder
+        from finetune.measures import encode_by
+
+        with load_encoder(self._config.model, device=self._config.device) as encoder:
+            return [measure.measured(encode_by(encoder)) for measure in measures]
 
     def _fell(self, row: dict[str, Any]) -> bool:
         return float(row["difference"]) < -self._config.allowed_fall
@@ -290,7 +307,8 @@ def _checked(found: TrainingSet, config: TrainConfig) -> TrainingSet:
         )
     labels = [record.label or 0.0 for record in found.records]
     low, high = min(labels), max(labels)
-    if config.loss in {"auto", "cosent", "angle"} or (low >= 0 and high <= 1):
+    is_by_order = config.task == "encoder" and config.loss in {"auto", "cosent", "angle"}
+    if is_by_order or (low >= 0 and high <= 1):
         return found
     rescaled = [
         replace(record, label=((record.label or 0.0) - low) / (high - low))

@@ -88,7 +88,8 @@ class DatasetRankings:
         found = []
         for query, ranking in zip(self._queries, self.rankings(mode), strict=True):
             first = list(ranking)[: reranking.depth]
-            scores = reranking.scorer.score(query, [texts[place] for place in first]).tolist()
+            before = [ranking[place] for place in first]
+            scores = reranking.scores(query, [texts[place] for place in first], before).tolist()
             order = sorted(range(len(first)), key=lambda place: -scores[place])
             # What was not read stays behind what was, whatever its score is.
             lowest = min(scores, default=0.0)

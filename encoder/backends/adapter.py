@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from encoder.adapter_files import Adapter
 
 
-def apply_adapter(model: nn.Module, adapter: Adapter, base: Path) -> None:
+def apply_adapter(model: nn.Module, adapter: Adapter, base: Path) -> set[str]:
     """Change a model as an adapter says: every weight becomes `W + scale * B @ A`.
 
     A quantised weight stays as it is, and its layer adds the adapter's part to what it gives.
@@ -19,6 +19,9 @@ def apply_adapter(model: nn.Module, adapter: Adapter, base: Path) -> None:
         model: The base model, loaded and not yet compiled.
         adapter: The adapter's folder.
         base: Where the model came from, for people.
+
+    Returns:
+        The names of the weights that the adapter replaced whole.
 
     Raises:
         ValueError: If the adapter's weights are damaged, or those of another base.
@@ -36,14 +39,19 @@ def apply_adapter(model: nn.Module, adapter: Adapter, base: Path) -> None:
             scale = adapter.scale(name.removeprefix("base_model.model."))
             if target is None or not _add(target, down, up, scale, adapter.fan_in_fan_out):
                 misfits.append(name)
+        replaced = set()
         for key in sorted(key for key in tensors if ".lora_" not in key):
-            if not _replace(model, key, tensors[key]):
+            place = _replaced(model, key, tensors[key])
+            if place is None:
                 misfits.append(key)
+            else:
+                replaced.add(place)
     if misfits:
         raise ValueError(
             f"The adapter in {adapter.folder} is for another base than {base}: "
             f"{len(misfits)} of its parts do not fit, among them {misfits[0]}."
         )
+    return replaced
 
 
 def _read(adapter: Adapter) -> Mapping[str, Tensor]:
@@ -105,16 +113,14 @@ def _add_to_output(target: nn.Module, down: Tensor, up: Tensor, scale: float) ->
     target.register_forward_hook(add)
 
 
-def _replace(model: nn.Module, key: str, tensor: Tensor) -> bool:
-    """Whether a whole weight that was trained beside the adapter fits; then it is in."""
+def _replaced(model: nn.Module, key: str, tensor: Tensor) -> str | None:
+    """The weight that was trained whole beside the adapter, now in place; None if none fits."""
     path = key.removeprefix("base_model.model.").replace(".modules_to_save", "")
-    if path.startswith("lm_head.") or path.startswith("score."):
-        return True  # nothing of a head is asked for
     weights = dict(model.named_parameters())
-    weight = weights.get(path)
-    if weight is None:
-        weight = weights.get(path.removeprefix("model."))
-    if weight is None or weight.shape != tensor.shape:
-        return False
-    weight.copy_(tensor)
-    return True
+    name = path if path in weights else path.removeprefix("model.")
+    if name not in weights and path.startswith(("lm_head.", "score.")):
+        return path  # nothing of a head is asked for
+    if name not in weights or weights[name].shape != tensor.shape:
+        return None
+    weights[name].copy_(tensor)
+    return name

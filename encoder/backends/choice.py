@@ -90,6 +90,7 @@ def load_backend(
 def load_pair_scorer(
     folder: Path,
     *,
+    base: Path,
     pad_id: int,
     answers: Sequence[int],
     backend: str,
@@ -98,6 +99,16 @@ def load_pair_scorer(
     trust_remote_code: bool,
 ) -> "PairScorer | OpenVinoPairScorer":
     """Load a reranker into an engine, chosen as `load_backend` does; `auto` is float32.
+
+    Args:
+        folder: The reranker's, or that of an adapter.
+        base: Where the weights lie that an adapter goes over, else the same folder.
+        pad_id: Of its tokenizer.
+        answers: Token ids of a language model's answers; none of a cross-encoder.
+        backend: One of `BACKENDS`.
+        device: As `TorchBackend.load`.
+        dtype: One of `PAIR_DTYPES`.
+        trust_remote_code: Whether to run code that comes with the model.
 
     Language models run on torch: only the answers' rows of their vocabulary are multiplied there.
 
@@ -116,6 +127,7 @@ def load_pair_scorer(
 
         return PairScorer.load(
             folder,
+            base,
             pad_id=pad_id,
             answers=answers,
             device=device,
@@ -133,7 +145,7 @@ def load_pair_scorer(
 
             try:
                 graph = load_pair_graph(
-                    folder, lambda: load_torch("cpu", "float32"), keep=not trust_remote_code
+                    folder, base, lambda: load_torch("cpu", "float32"), keep=not trust_remote_code
                 )
                 return OpenVinoPairScorer(graph, pad_id, "float32" if dtype == "auto" else dtype)
             except CannotRunError as error:

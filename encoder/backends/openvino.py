@@ -257,6 +257,28 @@ def _write(graph: Any, folder: Path) -> None:  # noqa: ANN401
         raise OSError(" ".join(str(error).split())[:300]) from error
 
 
+def write_graph(module: "torch.nn.Module", inputs: Sequence[str], path: Path, output: str) -> None:
+    """Write a module of torch as a model of OpenVINO.
+
+    Args:
+        module: As `converted`.
+        inputs: As `converted`; they are the model's names of them too.
+        path: The `.xml`; the weights stand beside it.
+        output: What the model calls what it gives.
+
+    Raises:
+        CannotRunError: If OpenVINO cannot convert it.
+    """
+    graph = converted(module, inputs)
+    graph.outputs[0].get_tensor().set_names({output})
+    openvino.save_model(graph, path, compress_to_fp16=False)
+
+
+def run_written(path: Path, inputs: dict[str, NDArray[np.int64]]) -> NDArray[np.float32]:
+    """What a written model gives for one batch, in float32."""
+    return CompiledOutput(openvino.Core().read_model(path), 0, PRECISIONS["float32"])(inputs)
+
+
 def _read(entry: Path) -> Any:  # noqa: ANN401
     try:
         return openvino.Core().read_model(entry / _GRAPH)

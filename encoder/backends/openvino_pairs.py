@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from encoder.adapter_files import read_adapter
 from encoder.backends.openvino import (
     PRECISIONS,
     TOKEN_BUDGET,
@@ -76,11 +77,14 @@ class OpenVinoPairScorer:
         return {name: inputs[name] for name in self._names}
 
 
-def load_pair_graph(folder: Path, load_torch: "Callable[[], PairScorer]", *, keep: bool) -> Any:  # noqa: ANN401 - openvino.Model
+def load_pair_graph(
+    folder: Path, base: Path, load_torch: "Callable[[], PairScorer]", *, keep: bool
+) -> Any:  # noqa: ANN401 - openvino.Model
     """The way from token ids to scores, kept or converted.
 
     Args:
-        folder: The cross-encoder's.
+        folder: The cross-encoder's, or that of an adapter.
+        base: Where its weights lie, or those that the adapter goes over.
         load_torch: Loads it into torch, on the CPU in float32; called where no graph is kept.
         keep: Whether to look for a kept graph, and to keep a new one.
 
@@ -94,5 +98,7 @@ def load_pair_graph(folder: Path, load_torch: "Callable[[], PairScorer]", *, kee
         names = _INPUTS if scorer.reads_types else _INPUTS[:2]
         return converted(scorer.as_module(), names)
 
-    facts = ["reranker", digest_of_weights(folder), digest_of_file(folder / "config.json")]
+    facts = ["reranker", digest_of_weights(base), digest_of_file(base / "config.json")]
+    if adapter := read_adapter(folder):
+        facts.append(adapter.digest)
     return kept(key_of(facts), make, keep=keep)

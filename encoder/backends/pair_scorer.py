@@ -11,6 +11,8 @@ from safetensors import SafetensorError
 from torch import Tensor
 from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification
 
+from encoder.adapter_files import read_adapter
+from encoder.backends.adapter import apply_adapter
 from encoder.backends.loading import DTYPES, silenced
 from encoder.backends.torch import TOKEN_BUDGET, resolve_device
 from encoder.pairs import PairTokens
@@ -41,6 +43,7 @@ class PairScorer:
     def load(
         cls,
         folder: Path,
+        base: Path,
         *,
         pad_id: int,
         answers: Sequence[int],
@@ -48,7 +51,7 @@ class PairScorer:
         dtype: str,
         trust_remote_code: bool,
     ) -> "PairScorer":
-        """Load the weights in `folder`.
+        """Load the weights in `base`, and over them the adapter in `folder` if that is another.
 
         Raises:
             ValueError: If an argument is unknown, the weights do not fill the model, or it is no
@@ -58,10 +61,14 @@ class PairScorer:
             raise ValueError(f"Unknown dtype {dtype!r}. Known: auto, {', '.join(DTYPES)}.")
         place = resolve_device(device)
         kind: Any = AutoModelForCausalLM if answers else AutoModelForSequenceClassification
+        adapter = read_adapter(folder)
+        # The base of an adapter may be an encoder, which says nothing of labels.
+        options: dict[str, Any] = {"num_labels": 1} if adapter and not answers else {}
         try:
             with silenced():
                 model, report = kind.from_pretrained(
-                    folder,
+                    base,
+                    **options,
                     local_files_only=True,
                     trust_remote_code=trust_remote_code,
                     dtype=DTYPES.get(dtype, torch.float32),
@@ -69,11 +76,13 @@ class PairScorer:
                 )
         except (OSError, RuntimeError, ValueError, SafetensorError) as error:
             raise ValueError(f"The reranker in {folder} cannot be loaded: {error}") from error
-        missing = sorted(report["missing_keys"])
+        missing = set(report["missing_keys"])
+        if adapter:
+            missing -= apply_adapter(model, adapter, base)
         if missing:
             raise ValueError(
                 f"{folder} holds no whole reranker: {len(missing)} of its weights are missing, "
-                f"among them {missing[0]}. An encoder cannot score pairs."
+                f"among them {min(missing)}. An encoder cannot score pairs."
             )
         if not answers and model.config.num_labels != 1:
             raise ValueError(

@@ -196,6 +196,17 @@ class TorchBackend:
         found = pool(vectors, pooled, pooling, hidden_states=hidden_states, word_vectors=words)
         return self._head(found), vectors
 
+    def forward_layers(
+        self, input_ids: torch.Tensor, attention_mask: torch.Tensor, pooled: torch.Tensor
+    ) -> list[torch.Tensor]:
+        """As `forward`, but the embeddings that each layer gives, first to last."""
+        options = self._options | {"output_hidden_states": True}
+        output = self.call(input_ids=input_ids, attention_mask=attention_mask, **options)
+        words = self._model.get_input_embeddings()(input_ids) if self._needs_words else None
+        pooling = self._spec.pooling
+        layers = [*output.hidden_states[1:-1], output.last_hidden_state]
+        return [self._head(pool(rows, pooled, pooling, word_vectors=words)) for rows in layers]
+
     def _run(
         self, input_ids: torch.Tensor, mask: torch.Tensor, **places: torch.Tensor
     ) -> tuple[torch.Tensor, Sequence[torch.Tensor]]:

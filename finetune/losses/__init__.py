@@ -23,6 +23,7 @@ from finetune.losses.distillation import (
 from finetune.losses.mixed import MixWeights, angle_mix, angle_names, angle_triplets
 from finetune.losses.nested import adaptive_layer, espresso, matryoshka, matryoshka_2d, principal
 from finetune.losses.ordered import angle, cosent
+from finetune.losses.ranking import binary, listwise
 from finetune.losses.uniem import (
     pair_cosent,
     pair_sigmoid,
@@ -53,6 +54,8 @@ __all__ = [
     "triplet_softmax",
     "triplet_cosent",
     "triplet_sigmoid",
+    "listwise",
+    "binary",
     "margin_mse",
     "listwise_distillation",
     "m3_distillation",

@@ -32,7 +32,8 @@ def test_every_number_of_a_recipe_says_where_it_comes_from(name):
 
 
 def test_the_recipes_of_the_field_are_there():
-    assert {"bge", "angle", "uniem", "e5-mistral", "gte", "cocktail"} <= known_recipes().keys()
+    wanted = {"bge", "angle", "uniem", "e5-mistral", "gte", "cocktail", "angle-llama", "prompteol"}
+    assert wanted <= known_recipes().keys()
 
 
 def test_what_is_given_goes_over_the_file_and_the_file_over_the_recipe(tmp_path):
@@ -55,7 +56,7 @@ def test_what_took_effect_is_written_as_a_file_that_can_be_read(tmp_path):
 @pytest.mark.parametrize(
     ("text", "sentence"),
     [
-        ("rate = 1", "unknown key 'rate'. Known: model, method"),
+        ("rate = 1", "unknown key 'rate'. Known: task, model, method"),
         ("epochs = 1.5", "epochs must be a whole number, got 1.5"),
         ("epochs = true", "epochs must be a whole number, got True"),
         ("averages = 0.5", "averages must be a list, got 0.5"),
@@ -90,7 +91,7 @@ def test_wrong_values_are_refused_in_a_sentence(changes, sentence):
 
 
 def test_an_unknown_recipe_is_refused_with_those_that_there_are():
-    with pytest.raises(UsageError, match=r"Unknown recipe 'x'\. Known: angle, bge, cocktail"):
+    with pytest.raises(UsageError, match=r"Unknown recipe 'x'\. Known: angle, angle-llama, bge"):
         read_recipe("x")
 
 
