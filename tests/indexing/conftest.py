@@ -32,6 +32,22 @@ def lite_uri(tmp_path_factory):
     release_lite(path)
 
 
+@pytest.fixture(scope="session")
+def postgres(tmp_path_factory):
+    """A PostgreSQL server with pgvector; its address stands in the environment."""
+    import pgserver
+
+    from tests.indexing.bridges import POSTGRES
+
+    server = pgserver.get_server(tmp_path_factory.mktemp("postgres"))
+    server.psql("create database angler")
+    with pytest.MonkeyPatch.context() as patch:
+        address = server.get_uri("angler").replace("postgresql:", "postgresql+psycopg:")
+        patch.setenv(POSTGRES, address)
+        yield server
+    server.cleanup()
+
+
 @pytest.fixture(params=["lite", pytest.param("server", marks=pytest.mark.engines)])
 def milvus_uri(request):
     """Milvus in each of its forms."""

@@ -5,6 +5,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -52,7 +53,7 @@ class World:
 
     def build(self, texts, index=None, **changes):
         lines = lines_of(texts)
-        chosen = BuildConfig(store="milvus", uri=self.uri, index_type="flat", **changes)
+        chosen = replace(self.config, **changes)
         build_index(
             ["-"],
             self.exact,
