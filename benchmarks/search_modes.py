@@ -91,7 +91,7 @@ def main() -> None:
 def _measure(folder: Path, encoder: "Encoder", cache: Path, reranking: Reranking | None) -> Row:
     dataset = load_beir(folder, "dev" if folder.name in ONLY_DEV else "test")
     first = DatasetRankings(dataset, encoder)
-    embeddings = _embeddings(cache / encoder.spec.fingerprint[:16] / f"{folder.name}.npy", first)
+    embeddings = embeddings_of(cache / encoder.spec.fingerprint[:16] / f"{folder.name}.npy", first)
     rankings = DatasetRankings(dataset, encoder, embeddings=embeddings)
     ranks = Fusion(method=FusionMethod.RRF, dense_share=0.5)
     by_ranks = DatasetRankings(dataset, encoder, embeddings=embeddings, fusion=ranks)
@@ -123,7 +123,8 @@ def _chosen(folder: Path, encoder: "Encoder", embeddings: NDArray[np.float32]) -
     return choose_fusion(DatasetRankings(some, encoder, embeddings=embeddings).judged())
 
 
-def _embeddings(path: Path, rankings: DatasetRankings) -> NDArray[np.float32]:
+def embeddings_of(path: Path, rankings: DatasetRankings) -> NDArray[np.float32]:
+    """The documents' embeddings, from a file or, the first time, from the encoder into it."""
     if not path.is_file():
         path.parent.mkdir(parents=True, exist_ok=True)
         np.save(path, rankings.encoder.encode_documents(rankings.texts))

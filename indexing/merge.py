@@ -18,6 +18,7 @@ _CHOICES = (
     "uri",
     "consistency",
     "device",
+    "strict",
     "allow_mass_delete",
     "purge",
 )
@@ -43,6 +44,7 @@ def _parser() -> Parser:
     )
     option("--device", choices=("auto", "cpu", "cuda"), help="where cells are learned")
     option("--config", metavar="F.toml", help="options from a file; those given here come first")
+    option("--strict", action="store_true", default=None, help="publish nothing if a file failed")
     option("--allow-mass-delete", action="store_true", default=None, help="delete even over half")
     option(
         "--purge",

@@ -19,7 +19,7 @@ from indexing.catalog import ChunkRecord, DocumentRecord, FileState
 from indexing.changes import Changes, Held, find_changes, note_plan
 from indexing.config import BuildConfig, write_config
 from indexing.duplicates import read_duplicates, write_duplicates
-from indexing.errors import IndexNotFoundError, UsageError
+from indexing.errors import BuildFailedError, IndexNotFoundError, UsageError
 from indexing.filling import Progress, Shown
 from indexing.folder import check_index_folder
 from indexing.generation import Generation, has_index, open_current
@@ -301,6 +301,12 @@ class _Merge:
         )
         changes = find_changes([], scan, self._held, self._config)
         changes.failures += [Failure(row.source, row.reason) for row in self._failed]
+        if self._failed and self._config.strict:
+            raise BuildFailedError(
+                f"{len(self._failed)} documents could not be read and --strict was given, so "
+                f"nothing was published; the first, {self._failed[0].source}: "
+                f"{self._failed[0].reason}"
+            )
         note_plan(self._work, changes, self._held, self._old.sources if self._old else dict)
         is_changed = changes.fresh or changes.doomed
         manifest = self._old.manifest if self._old else None

@@ -7,6 +7,7 @@ The one place that imports Ray. Knows neither documents nor stores: a worker doe
 import logging
 import os
 import re
+import socket
 import time
 from collections import Counter, deque
 from collections.abc import Sequence
@@ -40,6 +41,8 @@ MOST_CPUS = 4
 MOST_LOSSES = 3
 """Workers that one shard may lose before it is taken for the reason."""
 _FOLDER = re.compile(r"\d+-of-(\d+)", re.ASCII)
+_HOST = re.compile(r"([^/:]+):(\d+)", re.ASCII)
+_ANSWERS_WITHIN_S = 10.0
 _LOOKED_EVERY_S = 5.0
 _PATIENCE_S = 60.0
 
@@ -145,8 +148,10 @@ def _connect(address: str | None) -> None:
     if ray.is_initialized():
         return
     try:
+        if address and (place := _HOST.fullmatch(address)):  # else Ray would try for minutes
+            socket.create_connection((place[1], int(place[2])), timeout=_ANSWERS_WITHIN_S).close()
         ray.init(address=address, include_dashboard=False, log_to_driver=False)
-    except (ConnectionError, ValueError, RuntimeError) as error:
+    except (OSError, ValueError, RuntimeError) as error:
         where = f"at {address}" if address else "here"
         raise UsageError(
             f"No Ray cluster answers {where} ({str(error).splitlines()[0]}). Start one: "

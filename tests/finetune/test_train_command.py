@@ -85,7 +85,7 @@ def test_a_line_that_is_no_pair_is_named_or_skipped_as_asked(
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
-        (("--recipe", "none"), "Unknown recipe 'none'. Known: angle, bge"),
+        (("--recipe", "none"), "Unknown recipe 'none'. Known: angle, angle-llama, bge"),
         (("--epochs", "x"), "--epochs must be a whole number, got 'x'"),
         (("--set-weights", "1,2"), "set-weights needs one number for each of the 1 sources"),
         (("--resume",), "holds no training to go on with"),

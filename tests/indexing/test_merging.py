@@ -269,6 +269,8 @@ def test_what_no_shard_could_read_is_reported_once_and_the_rest_is_merged(world)
     one = world.build_one()
     world.build_shards()
 
+    with pytest.raises(BuildFailedError, match=r"^2 documents could not be read and --strict"):
+        world.merge(strict=True)
     report = world.merge()
 
     names = sorted(Path(failure.source).name for failure in report.failed)

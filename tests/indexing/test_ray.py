@@ -140,8 +140,11 @@ def test_a_worker_that_is_killed_costs_a_retry_and_an_update_encodes_only_what_i
     shards = tmp_path / "kb.shards"
 
     def kill_worker():
-        running = [jobs(folder)[0] for folder in shards.iterdir() if jobs(folder)]
-        os.kill(next(job.process for job in running if job.ended is None), signal.SIGKILL)
+        running = []
+        while not running:  # those that have just been given one begin with it soon
+            last = [jobs(folder)[:1] for folder in shards.iterdir()]
+            running = [job.process for some in last for job in some if job.ended is None]
+        os.kill(running[0], signal.SIGKILL)
 
     first = build_with_ray(
         [str(docs)], index, shards=6, address=nodes.address, progress=once(1, kill_worker)
