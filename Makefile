@@ -1,7 +1,7 @@
 # make demo   environment, handbook index, search page on http://127.0.0.1:8501 (PORT= changes it)
 # make test   environment, then everything that CI runs: format, lint, types, tests, browser tests
-# make test-engines   indexing against real engines: Milvus, Qdrant, Chroma, PostgreSQL, Annoy, and a Ray cluster of
-#                     three nodes (downloads 330 MB once)
+# make test-engines   indexing against real engines: Milvus, Qdrant, Chroma, PostgreSQL, Annoy, a Ray cluster of
+#                     three nodes (downloads 270 MB once)
 # make mteb   an environment of its own with the mteb package; its tasks against our own figures (ANGLER_DATA)
 # make first-hour  a new user's first hour in a real browser, on real files (ANGLER_DATA; minutes)
 # make reproduce   every published figure, by its command (ANGLER_DATA)

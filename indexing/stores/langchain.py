@@ -290,8 +290,8 @@ class LangChainStore:
         Args:
             queries: Shape (m, dim).
             k: How many.
-            allowed: Only these ids, ascending, if given. Where the store does not find `k` of
-                them, their embeddings are compared one by one.
+            allowed: Only these ids, ascending, if given; all of them have rows. Where the store
+                does not find `k` of them, their embeddings are compared one by one.
             excluded: None of these ids, if given. Not together with `allowed`.
         """
         check_search(queries, k, self.dim, allowed, excluded)

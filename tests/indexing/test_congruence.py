@@ -76,6 +76,8 @@ class Together:
         else:
             some = {} if name == "search" else {name: np.unique(np.array(value, np.int64))}
             k = value if name == "search" else 6
+            if "allowed" in some:  # as the reader of an index asks: for what its catalogue holds
+                some = {"allowed": np.intersect1d(some["allowed"], sorted(self.held)).astype(int)}
             found = [store.search(self.matrix[:3] * 1, k, **some) for store in self.stores]
             for other in found[1:]:
                 np.testing.assert_allclose(other.scores, found[0].scores, atol=1e-5)
