@@ -43,6 +43,8 @@ def show(listing: Listing, rows: Sequence[Row], say: Say, *, may_change: bool) -
     if len(shown) > MOST_ROWS:
         st.caption(say("too_many_rows", shown=f"{MOST_ROWS:,}", count=f"{len(shown):,}"))
     shown = shown[:MOST_ROWS]
+    columns = _columns(shown, say)
+    has_reasons = say("column_reason") in columns
     event = st.dataframe(
         [_cells(row, say) for row in shown],
         width="stretch",
@@ -51,9 +53,13 @@ def show(listing: Listing, rows: Sequence[Row], say: Say, *, may_change: bool) -
         on_select="rerun",
         selection_mode="multi-row",
         key=f"table_{listing.id}",
-        column_order=_columns(shown, say),
+        column_order=columns,
         column_config={
-            say("column_document"): st.column_config.TextColumn(width="large"),
+            # A reason is a sentence, and worth more room than when a file came.
+            say("column_document"): st.column_config.TextColumn(
+                width="medium" if has_reasons else "large"
+            ),
+            say("column_reason"): st.column_config.TextColumn(width="large"),
             say("column_size"): st.column_config.NumberColumn(format="bytes", width="small"),
             say("column_state"): st.column_config.TextColumn(width="small"),
             say("column_added"): st.column_config.DatetimeColumn(
