@@ -21,7 +21,6 @@ from indexing.catalog import DocumentRecord
 from indexing.errors import StoreError, UsageError
 from indexing.langchain_base import Document, Embeddings, VectorStore
 from indexing.stores.base import NO_ID, Capabilities, SearchResult, check_rows, check_search
-from indexing.stores.exact import ExactStore
 from indexing.stores.langchain_options import (
     EMBEDDINGS_ARGUMENTS,
     PASSWORD,
@@ -34,8 +33,8 @@ from indexing.stores.milvus_rows import RowSource, plain
 
 KEY = "chunk"
 """The field of a row's metadata that names it; the stores treat their own ids in many ways."""
-_SLACK = 16
 _WIDENED = 4
+"""Times as many hits are asked for where too many of them do not count."""
 _NAMED = 500
 """Rows named in one request."""
 _LOST = re.compile(
@@ -300,8 +299,8 @@ class LangChainStore:
         for place, query in enumerate(queries):
             found = self._candidates(query, k, allowed, excluded)
             if len(found):
-                best = self._compared(query[None], k, found)
-                scores[place], ids[place] = best.scores[0], best.ids[0]
+                best = self._compared(query, k, found)
+                scores[place, : len(best[0])], ids[place, : len(best[0])] = best
         return SearchResult(scores, ids)
 
     def _candidates(
@@ -313,7 +312,7 @@ class LangChainStore:
     ) -> NDArray[np.int64]:
         """Rows of which the `k` nearest that count are some."""
         wanted = k if allowed is None else min(k, len(allowed))
-        depth = k + _SLACK
+        depth = k
         while wanted and depth <= self.most_k:
             found, has_more = self._near(query, depth)
             kept = _kept(found, allowed, excluded)
@@ -338,13 +337,16 @@ class LangChainStore:
         ids = [self._id(document) for document in found]
         return np.array([id_ for id_ in ids if id_ is not None], np.int64), len(found) >= k
 
-    def _compared(self, query: NDArray[np.float32], k: int, ids: NDArray[np.int64]) -> SearchResult:
+    def _compared(
+        self, query: NDArray[np.float32], k: int, ids: NDArray[np.int64]
+    ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+        """Scores and ids of the `k` best of some rows, equal ones in the order of their ids."""
         if self._embeddings is None:
             raise RuntimeError("The store was opened for writing alone.")
-        exact = ExactStore(self.dim)
         unique = np.unique(ids)
-        exact.add(unique, self._embeddings(unique.tolist()))
-        return exact.search(query, k)
+        scores = self._embeddings(unique.tolist()) @ query
+        best = np.lexsort((unique, -scores))[:k]
+        return scores[best], unique[best]
 
     def ids(self) -> None:
         """None: LangChain's stores do not list what they hold."""

@@ -48,6 +48,8 @@ CONFIGS = {
         [arguments]
         metric = "dot"
         trees = 50
+        [search]
+        search_k = 2000
         """,
     ),
     "memory": (IN_MEMORY, ""),
