@@ -15,6 +15,7 @@ from app.uploads import remove, remove_addresses
 
 MOST_ROWS = 5_000
 """More are narrowed down by name or state first; a browser would choke on them."""
+_DATE_PIXELS = 140
 _SIGNS: Mapping[Standing, str] = {
     Standing.NEW: "+",
     Standing.CHANGED: "~",
@@ -43,8 +44,6 @@ def show(listing: Listing, rows: Sequence[Row], say: Say, *, may_change: bool) -
     if len(shown) > MOST_ROWS:
         st.caption(say("too_many_rows", shown=f"{MOST_ROWS:,}", count=f"{len(shown):,}"))
     shown = shown[:MOST_ROWS]
-    columns = _columns(shown, say)
-    has_reasons = say("column_reason") in columns
     event = st.dataframe(
         [_cells(row, say) for row in shown],
         width="stretch",
@@ -53,17 +52,15 @@ def show(listing: Listing, rows: Sequence[Row], say: Say, *, may_change: bool) -
         on_select="rerun",
         selection_mode="multi-row",
         key=f"table_{listing.id}",
-        column_order=columns,
+        column_order=_columns(shown, say),
         column_config={
-            # A reason is a sentence, and worth more room than when a file came.
-            say("column_document"): st.column_config.TextColumn(
-                width="medium" if has_reasons else "large"
-            ),
+            # No wider, so that a telephone shows the state beside it; the table stretches them.
+            say("column_document"): st.column_config.TextColumn(width="medium"),
             say("column_reason"): st.column_config.TextColumn(width="large"),
             say("column_size"): st.column_config.NumberColumn(format="bytes", width="small"),
             say("column_state"): st.column_config.TextColumn(width="small"),
             say("column_added"): st.column_config.DatetimeColumn(
-                format="YYYY-MM-DD HH:mm", width="small"
+                format="YYYY-MM-DD HH:mm", width=_DATE_PIXELS
             ),
         },
     )
