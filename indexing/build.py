@@ -28,7 +28,9 @@ def _parser() -> Parser:
     option(
         "--encoder", metavar="M", help="folder or hub id (default: the embedded all-MiniLM-L6-v2)"
     )
-    option("--store", choices=("faiss", "exact", "torch", "milvus"), help="default: faiss")
+    option(
+        "--store", choices=("faiss", "exact", "torch", "milvus", "langchain"), help="default: faiss"
+    )
     option(
         "--index-type",
         metavar="T",
@@ -51,6 +53,16 @@ def _parser() -> Parser:
         "--consistency",
         choices=("session", "strong", "bounded", "eventually"),
         help="with --store milvus: how fresh the view of a search must be (default: session)",
+    )
+    option(
+        "--store-class",
+        metavar="M:C",
+        help="with --store langchain: the module and class of a LangChain vector store",
+    )
+    option(
+        "--store-config",
+        metavar="F.toml",
+        help="with --store langchain: how the class is made (see docs/en/other-stores.md)",
     )
     option(
         "--update",

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, get_args, get_type_hints
 from encoder.backends.choice import DTYPES
 from indexing.errors import UsageError
 from indexing.sharding import OF_THE_MERGE, Shard, check_shard_choices
+from indexing.stores.langchain_options import CONFIG_COPY
 from indexing.stores.milvus_options import is_lite
 
 if TYPE_CHECKING:
@@ -27,8 +28,8 @@ class BuildConfig:
     encoder: str | None = None
     """Folder or hub id of the encoder."""
     store: str | None = None
-    """`faiss`, `exact`, `torch`, which is exact and searches on a GPU where there is one, or
-    `milvus`."""
+    """`faiss`, `exact`, `torch`, which is exact and searches on a GPU where there is one,
+    `milvus`, or `langchain`, any vector store of LangChain."""
     index_type: str | None = None
     """`auto`, `flat`, `ivf_sq8`, ... (see `stores.index_types`), or a FAISS factory string."""
     recall: float | None = None
@@ -38,6 +39,10 @@ class BuildConfig:
     by default Milvus Lite in the index's own folder."""
     consistency: str | None = None
     """How fresh Milvus's view must be: `session`, `strong`, `bounded` or `eventually`."""
+    store_class: str | None = None
+    """Of the langchain store: `module:Class`, a `VectorStore` of LangChain."""
+    store_config: str | None = None
+    """Of the langchain store: a TOML file that says how the class is made."""
     update: str = "sync"
     """What happens to documents that the sources no longer offer: `sync` deletes them from the
     sources given, `full` from the whole index, `incremental` and `scoped_full` keep them."""
@@ -118,6 +123,10 @@ def write_config(index: Path, config: BuildConfig, terms: "Terms") -> None:
     if terms.shard:
         effective |= dict.fromkeys(OF_THE_MERGE)
     effective |= {key: terms.store_options.get(key) for key in ("uri", "consistency")}
+    if "config" in terms.store_options:
+        (index / CONFIG_COPY).write_text(terms.store_options["config"], "utf-8")
+        effective["store_class"] = terms.store_options["class"]
+        effective["store_config"] = str(index.absolute() / CONFIG_COPY)
     if effective["uri"] is not None and is_lite(effective["uri"]):
         effective["uri"] = str(index.absolute() / effective["uri"])
     lines = [

@@ -17,6 +17,8 @@ _CHOICES = (
     "recall",
     "uri",
     "consistency",
+    "store_class",
+    "store_config",
     "device",
     "strict",
     "allow_mass_delete",
@@ -33,7 +35,9 @@ def _parser() -> Parser:
     option = parser.add_argument
     option("shards", metavar="SHARD", nargs="+", help="the folders of all shards, in any order")
     option("--index", metavar="DIR", required=True, help="the index's folder")
-    option("--store", choices=("faiss", "exact", "torch", "milvus"), help="default: faiss")
+    option(
+        "--store", choices=("faiss", "exact", "torch", "milvus", "langchain"), help="default: faiss"
+    )
     option("--index-type", metavar="T", help="as that of indexing.build (default: auto)")
     option("--recall", metavar="R", type=float, help="as that of indexing.build (default: 0.95)")
     option("--uri", metavar="U", help="with --store milvus: where it is")
@@ -42,6 +46,8 @@ def _parser() -> Parser:
         choices=("session", "strong", "bounded", "eventually"),
         help="with --store milvus: how fresh the view of a search must be (default: session)",
     )
+    option("--store-class", metavar="M:C", help="with --store langchain: its module and class")
+    option("--store-config", metavar="F.toml", help="with --store langchain: how it is made")
     option("--device", choices=("auto", "cpu", "cuda"), help="where cells are learned")
     option("--config", metavar="F.toml", help="options from a file; those given here come first")
     option("--strict", action="store_true", default=None, help="publish nothing if a file failed")

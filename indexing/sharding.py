@@ -18,7 +18,15 @@ NAME = "shard.json"
 """In a shard's folder, beside its generations: written by every run, needed by a merge alone."""
 _MOST = 100_000
 _WRITTEN = re.compile(r"(\d{1,6})/(\d{1,6})", re.ASCII)
-OF_THE_MERGE = ("store", "index_type", "recall", "uri", "consistency")
+OF_THE_MERGE = (
+    "store",
+    "index_type",
+    "recall",
+    "uri",
+    "consistency",
+    "store_class",
+    "store_config",
+)
 """Choices that concern all shards together."""
 
 

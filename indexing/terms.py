@@ -13,14 +13,14 @@ from indexing.errors import IndexMismatchError, PrecisionMismatchError, UsageErr
 from indexing.foreign import ForeignSplitter, name_of
 from indexing.manifest import Manifest
 from indexing.sharding import check_same_shard
-from indexing.shared import new_options
+from indexing.shared import check_same_store, new_options, refuse_others
 from indexing.splitting import (
     DEFAULT_OVERLAP_TOKENS,
     MOST_CHUNK_TOKENS,
     SplitterConfig,
     check_foreign,
 )
-from indexing.stores.factory import canonical_type, is_shared
+from indexing.stores.factory import canonical_type
 from indexing.stores.index_types import AUTO, DEFAULT_RECALL, FLAT
 from indexing.stores.milvus_options import stored_uri
 
@@ -93,10 +93,7 @@ def agree(
         )
     check_same_shard(index, built.shard, config.shard)
     check_same_encoder(index, built.encoder, spec)
-    if not is_shared(built.store):
-        new_options(
-            replace(config, store=built.store, shard=None), index
-        )  # refuses what is of others only
+    refuse_others(replace(config, store=built.store, shard=None))
     _check_unchanged(index, built, config)
     if foreign is not None:
         check_foreign(built.splitter, foreign)
@@ -204,8 +201,10 @@ def _check_unchanged(index: Path, built: Manifest, config: BuildConfig) -> None:
         "--chunk-tokens": (config.chunk_tokens, built.splitter.chunk_tokens),
         "--overlap-tokens": (config.overlap_tokens, built.splitter.overlap_tokens),
     }
-    if is_shared(built.store):
-        options = built.store_options
+    options = built.store_options
+    if built.store == "langchain":
+        check_same_store(index, options, config)
+    if built.store == "milvus":
         pairs["--consistency"] = (config.consistency, options["consistency"])
         pairs["--uri"] = (config.uri and stored_uri(config.uri, index), options["uri"])
     for option, (wanted, fixed) in pairs.items():

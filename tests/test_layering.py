@@ -22,12 +22,12 @@ ONE_HOME = {
     "openvino": {"encoder/backends/openvino.py"},
     "ray": {"indexing/ray_driver.py"},
     "tantivy": {"indexing/lexical.py"},
-    "langchain_text_splitters": {"indexing/langchain_adapters.py"},
+    "langchain_text_splitters": {"indexing/langchain_base.py"},
     "langchain_openai": {"app/chat_models.py"},
     "langchain_core": {
         "app/chat_models.py",
         "encoder/langchain_adapter.py",
-        "indexing/langchain_adapters.py",
+        "indexing/langchain_base.py",
     },
 }
 

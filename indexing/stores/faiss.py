@@ -208,7 +208,7 @@ class FaissIndex:
             UsageError: If these are too few.
         """
         try:
-            if engine is not None and self.has_cells and len(rows) >= self.cells:
+            if engine is not None and self._is_bare and len(rows) >= self.cells:
                 self._train_by(engine, np.ascontiguousarray(rows, np.float32))
             if engine is None or not self._index.is_trained:
                 self._index.train(np.ascontiguousarray(rows, np.float32))
@@ -250,6 +250,14 @@ class FaissIndex:
         return [faiss.downcast_VectorTransform(chain.at(place)) for place in range(chain.size())]
 
     @property
+    def _is_bare(self) -> bool:
+        """Whether there are cells, and nothing around them that keeps rows of its own."""
+        index = faiss.downcast_index(self._index)
+        if isinstance(index, faiss.IndexPreTransform):
+            index = faiss.downcast_index(index.index)
+        return isinstance(index, faiss.IndexIVF)
+
+    @property
     def _is_round(self) -> bool:
         return bool(self._core.metric_type == faiss.METRIC_INNER_PRODUCT)
 
@@ -263,7 +271,7 @@ class FaissIndex:
         """
         core = self._core
         is_packed = isinstance(core, faiss.IndexIVFPQFastScan)
-        sorts = self.has_cells and (not isinstance(core, _PACKED) or (is_packed and not len(self)))
+        sorts = self._is_bare and (not isinstance(core, _PACKED) or (is_packed and not len(self)))
         if engine is not None and sorts and is_packed:
             core = _unpacked(core)
         for start in range(0, len(rows), _WRITTEN_AT_ONCE):

@@ -611,8 +611,8 @@ def test_the_choices_beside_a_shard_are_read_again(world):
 # Last: the threads of Milvus's client outlive it, and no process is forked well beside them
 
 
-def test_shards_become_one_collection_of_milvus(world, lite_uri):
-    world.choices = {"store": "milvus", "uri": lite_uri, "index_type": "flat"}
+def test_shards_become_one_collection_of_milvus(world, milvus_uri):
+    world.choices = {"store": "milvus", "uri": milvus_uri, "index_type": "flat"}
     world.build_one()
     world.build_shards()
 

@@ -160,6 +160,20 @@ def test_a_worker_that_is_killed_costs_a_retry_and_an_update_encodes_only_what_i
         build_with_ray([str(docs)], index, shards=5, address=nodes.address)
 
 
+def test_a_node_with_a_gpu_is_given_one_worker_for_it(nodes, docs, tmp_path):
+    from indexing.ray_driver import build_with_ray
+
+    # Ray counts a GPU that it is told of; torch sees none, so the worker encodes on the CPU.
+    node = nodes.cluster.add_node(**(NODE | {"num_cpus": 2, "num_gpus": 1}))
+    nodes.cluster.wait_for_nodes()
+
+    report = build_with_ray([str(docs / "007.md")], tmp_path / "kb", address=nodes.address)
+    nodes.cluster.remove_node(node)
+
+    # Four shards for each worker; with cores counted there would be five workers.
+    assert (report.documents, report.ray.shards, report.ray.workers) == (1, 4, 1)
+
+
 def test_a_shard_that_cannot_be_built_stops_the_build_with_its_reason(nodes, docs, tmp_path):
     from indexing.ray_driver import build_with_ray
 

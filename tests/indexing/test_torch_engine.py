@@ -159,6 +159,20 @@ def test_codes_of_four_bits_are_packed_as_faiss_packs_them(engine, factory):
     assert len(index) == index.list_sizes().sum() == COUNT + 100
 
 
+@pytest.mark.parametrize("factory", ["IVF64,SQ4,RFlat", "OPQ16,IVF64,PQ16x4fs,RFlat"])
+def test_an_index_that_keeps_the_rows_besides_is_left_to_faiss(engine, factory):
+    ours, theirs = (FaissIndex.make(factory, DIM) for _ in range(2))
+
+    for index, by in ((ours, engine), (theirs, None)):
+        index.train(ROWS, by)
+        index.add(ROWS, by)
+
+    for one, other in zip(
+        *(index.search(QUERIES, 5, Setting(nprobe=9)) for index in (ours, theirs)), strict=True
+    ):
+        np.testing.assert_array_equal(one, other)
+
+
 def test_an_odd_number_of_four_bit_codes_fills_half_of_the_last_byte():
     rows = np.random.default_rng(4).standard_normal((400, 33)).astype(np.float32)
     pq = faiss.ProductQuantizer(33, 11, 4)
