@@ -1,6 +1,7 @@
 # make demo   environment, handbook index, search page on http://127.0.0.1:8501 (PORT= changes it)
 # make test   environment, then everything that CI runs: format, lint, types, tests, browser tests
-# make test-engines   the stores of indexing against real servers: Milvus (downloads 60 MB once)
+# make test-engines   indexing against real engines: Milvus, Qdrant, Chroma, PostgreSQL, Annoy, a Ray cluster of
+#                     three nodes (downloads 270 MB once)
 # make mteb   an environment of its own with the mteb package; its tasks against our own figures (ANGLER_DATA)
 # make first-hour  a new user's first hour in a real browser, on real files (ANGLER_DATA; minutes)
 # make reproduce   every published figure, by its command (ANGLER_DATA)
@@ -37,11 +38,15 @@ test: $(VENV)/.ready-dev
 	# One process for each core, and one thread in each.
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n logical --dist loadfile
 
-test-engines: $(VENV)/.ready-dev $(ENGINES)/milvus/.ready
-	$(BIN)/python -m pytest -m engines tests/indexing
+test-engines: $(VENV)/.ready-ray $(ENGINES)/milvus/.ready $(ENGINES)/stores/.ready
+	$(ENGINES)/stores/bin/python -m pytest -m engines tests/indexing
 
 $(ENGINES)/milvus/.ready: scripts/make-milvus-server
 	@scripts/make-milvus-server $(PYTHON) $(ENGINES)/milvus
+	@touch $@
+
+$(ENGINES)/stores/.ready: scripts/make-store-engines $(FILES) | $(VENV)/.ready-dev
+	@scripts/make-store-engines $(VENV) $(ENGINES)/stores
 	@touch $@
 
 first-hour: $(VENV)/.ready-dev
@@ -84,6 +89,10 @@ install: $(VENV)/.ready-dev
 
 $(VENV)/.ready-app: $(FILES)
 	@scripts/make-environment $(PYTHON) $(VENV) app,faiss,openvino
+	@touch $@
+
+$(VENV)/.ready-ray: $(VENV)/.ready-dev
+	@scripts/make-environment $(PYTHON) $(VENV) ray
 	@touch $@
 
 $(VENV)/.ready-dev: $(FILES)

@@ -22,6 +22,7 @@ def main() -> None:
     st.set_page_config(page_title="Angler", page_icon=look / "icon.svg", layout="centered")
     st.html(look / "style.css")
     say = controls.language()
+    frame.own_words(say)
     if not access.is_guarded(st.get_option("server.address")):
         frame.refuse(say)
         return

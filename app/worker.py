@@ -112,17 +112,32 @@ def _update(
     from indexing import build_index
 
     sources = [str(listing.sources), *listing.facts.addresses]
+    name = _namer(listing)
     report = build_index(
         sources,
         listing.index,
         build_config(listing, purge=purge),
-        progress=record.progress,
+        progress=lambda done, total, current: record.progress(done, total, name(current)),
         estimated=lambda found: record.expect(found.seconds),
     ).as_dict()
     del report["index"]
     for one in report["failed"][:_LISTED]:
         log.warning("%s: %s was not read: %s", listing.id, one["source"], one["reason"])
     return report | {"failed": len(report["failed"])}
+
+
+def _namer(listing: "Listing") -> Callable[[str], str]:
+    """What people call a stored file, which bears a digest for a name."""
+    from app.uploads import held
+
+    folder = f"{listing.sources.resolve()}{os.sep}"
+    names = {row.file: id_ for id_, row in held(listing).items()}
+
+    def name(path: str) -> str:
+        stored, slash, within = path.removeprefix(folder).partition("/")
+        return names[stored] + slash + within if stored in names else path
+
+    return name
 
 
 def _purge(library: "Library", listing: "Listing", record: "Recorder") -> Report:

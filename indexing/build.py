@@ -10,7 +10,9 @@ from encoder.command import Parser, ProgressBar, print_json, run
 from indexing.errors import BuildFailedError, UsageError
 
 if TYPE_CHECKING:
+    from indexing.config import BuildConfig
     from indexing.pipeline import BuildReport
+    from indexing.ray_driver import RayReport
 
 
 def _parser() -> Parser:
@@ -26,7 +28,9 @@ def _parser() -> Parser:
     option(
         "--encoder", metavar="M", help="folder or hub id (default: the embedded all-MiniLM-L6-v2)"
     )
-    option("--store", choices=("faiss", "exact", "torch", "milvus"), help="default: faiss")
+    option(
+        "--store", choices=("faiss", "exact", "torch", "milvus", "langchain"), help="default: faiss"
+    )
     option(
         "--index-type",
         metavar="T",
@@ -51,6 +55,16 @@ def _parser() -> Parser:
         help="with --store milvus: how fresh the view of a search must be (default: session)",
     )
     option(
+        "--store-class",
+        metavar="M:C",
+        help="with --store langchain: the module and class of a LangChain vector store",
+    )
+    option(
+        "--store-config",
+        metavar="F.toml",
+        help="with --store langchain: how the class is made (see docs/en/other-stores.md)",
+    )
+    option(
         "--update",
         choices=("sync", "incremental", "full", "scoped_full"),
         help="what to do with documents that are gone: delete those of the given sources (sync, the"
@@ -69,6 +83,20 @@ def _parser() -> Parser:
     option("--device", choices=("auto", "cpu", "cuda"), help="default: auto")
     option("--dtype", choices=DTYPES, metavar="T", help=DTYPE_HELP)
     option("--config", metavar="F.toml", help="options from a file; those given here come first")
+    option(
+        "--shard",
+        metavar="I/N",
+        help="build one of N parts, with the same sources as the others and a folder of its own;"
+        " python -m indexing.merge makes one index of them",
+    )
+    option(
+        "--engine",
+        choices=("local", "ray"),
+        default="local",
+        help="ray: build shards on the nodes of a Ray cluster and merge them (default: local)",
+    )
+    option("--shards", metavar="N", type=int, help="with --engine ray: how many (default: enough)")
+    option("--address", metavar="A", help="with --engine ray: the cluster's (default: this one's)")
     option("--strict", action="store_true", default=None, help="publish nothing if a file fails")
     option("--allow-mass-delete", action="store_true", default=None, help="delete even over half")
     option(
@@ -83,37 +111,51 @@ def _parser() -> Parser:
 
 def main() -> None:
     """Parse, build, report."""
-    arguments = vars(_parser().parse_args())
+    arguments = _parser().parse_args()
+    run(lambda: _run(vars(arguments)), failures=(BuildFailedError,))
+
+
+def _run(arguments: dict[str, Any]) -> None:
+    from indexing.config import BuildConfig, read_config
+
     as_json, config_file = arguments.pop("json"), arguments.pop("config")
     sources, index = arguments.pop("sources"), arguments.pop("index")
-    run(
-        lambda: _build(sources, index, config_file, arguments, as_json=as_json),
-        failures=(BuildFailedError,),
-    )
-
-
-def _build(
-    sources: list[str], index: str, config_file: str | None, given: dict[str, Any], *, as_json: bool
-) -> None:
-    from indexing.config import BuildConfig, read_config
-    from indexing.pipeline import build_index
-
+    engine, cluster = arguments.pop("engine"), {n: arguments.pop(n) for n in ("shards", "address")}
     choices = read_config(Path(config_file)) if config_file else {}
-    choices |= {key: value for key, value in given.items() if value is not None}
-    lines = _stdin() if "-" in sources else ()
-    bar = ProgressBar("documents")
-    report = build_index(
-        sources,
-        index,
-        BuildConfig(**choices),
-        lines=lines,
-        progress=bar,
-        estimated=lambda found: print(found, file=sys.stderr),
-    )
+    choices |= {key: value for key, value in arguments.items() if value is not None}
+    report: BuildReport | RayReport
+    if engine == "ray":
+        report = _build_with_ray(sources, index, BuildConfig(**choices), cluster)
+    else:
+        for name, value in cluster.items():
+            if value is not None:
+                raise UsageError(f"--{name} is for --engine ray; give that too, or leave it out.")
+        report = _build(sources, index, BuildConfig(**choices))
     if as_json:
         print_json(report.as_dict())
     else:
         _print(report)
+
+
+def _build_with_ray(
+    sources: list[str], index: str, config: "BuildConfig", cluster: dict[str, Any]
+) -> "RayReport":
+    from indexing.ray_driver import build_with_ray
+
+    return build_with_ray(sources, index, config, progress=ProgressBar("shards"), **cluster)
+
+
+def _build(sources: list[str], index: str, config: "BuildConfig") -> "BuildReport":
+    from indexing.pipeline import build_index
+
+    return build_index(
+        sources,
+        index,
+        config,
+        lines=_stdin() if "-" in sources else (),
+        progress=ProgressBar("documents"),
+        estimated=lambda found: print(found, file=sys.stderr),
+    )
 
 
 def _stdin() -> io.TextIOWrapper:
@@ -122,7 +164,7 @@ def _stdin() -> io.TextIOWrapper:
     return io.TextIOWrapper(sys.stdin.buffer, encoding="utf-8")
 
 
-def _print(report: "BuildReport") -> None:
+def _print(report: "BuildReport | RayReport") -> None:
     print(
         f"{report.index}: {report.documents} documents, {report.chunks} chunks, "
         f"generation {report.generation}."
@@ -132,6 +174,12 @@ def _print(report: "BuildReport") -> None:
         f"{report.skipped} unchanged, {report.duplicates} duplicates, {len(report.failed)} failed; "
         f"{report.tokens} tokens encoded in {report.seconds:.1f} s."
     )
+    if ray := getattr(report, "ray", None):
+        print(
+            f"{ray.workers} workers built {ray.shards} shards in {ray.build_s:.1f} s, "
+            f"{ray.overhead:.0%} of it overhead, {ray.retries} begun again; merged in "
+            f"{ray.merge_s:.1f} s. The shards stay in {ray.folder}."
+        )
     for failure in report.failed:
         print(f"failed: {failure.source}: {failure.reason}", file=sys.stderr)
 

@@ -228,8 +228,7 @@ def calibrate_unpublished(folder: Path, manifest: Manifest, encoder: "Encoder | 
     Returns:
         The generation's manifest.
     """
-    known = read_calibration(folder)
-    if encoder is None or manifest.chunks < FEWEST_CHUNKS or not _is_due(known, manifest.chunks):
+    if encoder is None or not calibration_is_due(folder, manifest):
         return manifest
     generation = Generation(folder, with_stores=False, verify=False)  # it was hashed just now
     questions = synthetic_questions(generation)
@@ -242,6 +241,12 @@ def calibrate_unpublished(folder: Path, manifest: Manifest, encoder: "Encoder | 
             source=SYNTHETIC, questions=len(questions), chunks=manifest.chunks, modes={}
         )
     return _put(folder, manifest, made)
+
+
+def calibration_is_due(folder: Path, manifest: Manifest) -> bool:
+    """Whether `calibrate_unpublished` has something to do, if it has the encoder."""
+    known = read_calibration(folder)
+    return manifest.chunks >= FEWEST_CHUNKS and _is_due(known, manifest.chunks)
 
 
 def _is_due(known: Calibration | None, chunks: int) -> bool:

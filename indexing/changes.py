@@ -2,7 +2,7 @@
 
 import os
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -12,6 +12,7 @@ from indexing.config import BuildConfig
 from indexing.duplicates import Duplicate
 from indexing.errors import BuildFailedError
 from indexing.sources import PIPE, Failure, Item, Scan, root_key
+from indexing.work import FileRow, State, WorkFile
 
 _UNSETTLED_NS = 2_000_000_000
 """A file changed this recently may change again within the same time stamp."""
@@ -205,3 +206,25 @@ def _keep_others(
             changes.promoted.append(duplicate)
         else:
             changes.duplicates[id_] = replace(duplicate, of=of)
+
+
+def note_plan(
+    work: WorkFile, changes: Changes, held: Held, sources: Callable[[], Mapping[str, str]]
+) -> None:
+    """Put into the work file what a run is going to do.
+
+    Args:
+        work: The index's work file.
+        changes: The plan.
+        held: What the index holds.
+        sources: Gives the source of each document that it holds; called only if need be.
+    """
+    work.reconcile(held.states.keys() | held.duplicates.keys(), sources)
+    queued = [(item.id, item.source, State.QUEUED, "") for item, _ in changes.fresh]
+    repeated = [
+        (one.id, one.source, State.DUPLICATE, f"The same as {one.of}.")
+        for one in changes.duplicates.values()
+    ]
+    failed = [(one.source, one.source, State.FAILED, one.reason) for one in changes.failures]
+    work.mark([FileRow(*row) for row in queued + repeated + failed])
+    work.note_seen(changes.seen)

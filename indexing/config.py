@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any, get_args, get_type_hints
 
 from encoder.backends.choice import DTYPES
 from indexing.errors import UsageError
+from indexing.sharding import OF_THE_MERGE, Shard, check_shard_choices
+from indexing.stores.langchain_options import CONFIG_COPY
 from indexing.stores.milvus_options import is_lite
 
 if TYPE_CHECKING:
@@ -26,8 +28,8 @@ class BuildConfig:
     encoder: str | None = None
     """Folder or hub id of the encoder."""
     store: str | None = None
-    """`faiss`, `exact`, `torch`, which is exact and searches on a GPU where there is one, or
-    `milvus`."""
+    """`faiss`, `exact`, `torch`, which is exact and searches on a GPU where there is one,
+    `milvus`, or `langchain`, any vector store of LangChain."""
     index_type: str | None = None
     """`auto`, `flat`, `ivf_sq8`, ... (see `stores.index_types`), or a FAISS factory string."""
     recall: float | None = None
@@ -37,6 +39,10 @@ class BuildConfig:
     by default Milvus Lite in the index's own folder."""
     consistency: str | None = None
     """How fresh Milvus's view must be: `session`, `strong`, `bounded` or `eventually`."""
+    store_class: str | None = None
+    """Of the langchain store: `module:Class`, a `VectorStore` of LangChain."""
+    store_config: str | None = None
+    """Of the langchain store: a TOML file that says how the class is made."""
     update: str = "sync"
     """What happens to documents that the sources no longer offer: `sync` deletes them from the
     sources given, `full` from the whole index, `incremental` and `scoped_full` keep them."""
@@ -59,6 +65,8 @@ class BuildConfig:
     """Publish nothing if any document cannot be read."""
     allow_mass_delete: bool = False
     """Let a run delete more than half of the index's documents."""
+    shard: str | None = None
+    """Build one part of the index, such as `1/3`; `indexing.merge` makes one index of all parts."""
     purge: bool = False
     """Leave nothing of what was removed, in older generations and in the embedding cache."""
 
@@ -69,6 +77,9 @@ class BuildConfig:
             raise UsageError(f"Unknown dtype {self.dtype!r}. Known: {', '.join(DTYPES)}.")
         if self.recall is not None and not 0 < self.recall < 1:
             raise UsageError(f"--recall must lie between 0 and 1, got {self.recall}.")
+        if self.shard is not None:
+            object.__setattr__(self, "shard", str(Shard.parse(self.shard)))
+            check_shard_choices(self)
 
 
 def read_config(path: Path) -> dict[str, Any]:
@@ -109,7 +120,13 @@ def write_config(index: Path, config: BuildConfig, terms: "Terms") -> None:
         "overlap_tokens": terms.splitter.overlap_tokens,
         "dtype": config.dtype or terms.encoder.dtype,
     }
+    if terms.shard:
+        effective |= dict.fromkeys(OF_THE_MERGE)
     effective |= {key: terms.store_options.get(key) for key in ("uri", "consistency")}
+    if "config" in terms.store_options:
+        (index / CONFIG_COPY).write_text(terms.store_options["config"], "utf-8")
+        effective["store_class"] = terms.store_options["class"]
+        effective["store_config"] = str(index.absolute() / CONFIG_COPY)
     if effective["uri"] is not None and is_lite(effective["uri"]):
         effective["uri"] = str(index.absolute() / effective["uri"])
     lines = [

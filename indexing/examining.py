@@ -26,7 +26,7 @@ from indexing.manifest import NAME, Manifest
 from indexing.rewriting import terms_of
 from indexing.segment import Segment
 from indexing.shared import held_ids
-from indexing.shared_reader import open_shared
+from indexing.shared_reader import BridgeReader, open_shared
 from indexing.stores import SearchResult
 from indexing.stores.base import NO_ID
 from indexing.stores.factory import is_shared
@@ -40,6 +40,8 @@ _AT_ONCE = 65_536
 _NORM_TOLERANCE = 1e-3
 _ASKED = 50
 """Embeddings that the store is asked for."""
+_NEAR = 10
+"""Hits among which a row must be that is searched for by its own embedding."""
 _FOUND_SHARE = 0.9
 """Of these, so many must be found by a store that is not exact."""
 _IMBALANCE = 4.0
@@ -252,6 +254,9 @@ def _words(live: Generation) -> Iterator[Finding]:
 def _store(live: Generation) -> Iterator[Finding]:
     """The store finds what it is asked for: each embedding is nearest to itself."""
     kind = live.manifest.store
+    if kind == "langchain":
+        yield from _bridged_store(live)
+        return
     if is_shared(kind):
         yield from _shared_store(live)
         return
@@ -303,6 +308,39 @@ def _shared_store(live: Generation) -> Iterator[Finding]:
     elif not len(missing) and not len(strays) and not wrong:
         what = f"{live.manifest.store}, {live.manifest.index_type}, {store.place.shown}"
         yield _good("store", f"{len(there)} rows; {what}")
+
+
+def _bridged_store(live: Generation) -> Iterator[Finding]:
+    """What can be found out of a vector store of LangChain, which does not list its rows."""
+    reader = BridgeReader(live)
+    store, held = reader.store, live.chunk_ids()
+    there = store.present(held)
+    if there is not None and len(there) < len(held):
+        missing = len(held) - len(there)
+        yield _problem("store", f"{missing} chunks of the catalogue have no row.")
+        return
+    asked = held[:: max(1, len(held) // _ASKED)][:_ASKED]
+    rows = live.embeddings(asked.tolist())
+    found = sum(
+        _is_found(id_, row, store.nearest(row, _NEAR), live)
+        for id_, row in zip(asked.tolist(), rows, strict=True)
+    )
+    if found < _FOUND_SHARE * len(asked):
+        yield _problem("store", f"Of {len(asked)} embeddings it finds {found}.")
+        return
+    counted = f"{len(held)} rows" if there is not None else f"{found} rows found by themselves"
+    yield _good("store", f"{counted}; langchain, {store.shown.removeprefix('The store ')}")
+
+
+def _is_found(
+    id_: int, row: NDArray[np.float32], found: NDArray[np.int64], live: Generation
+) -> bool:
+    """Whether a search for a row's own embedding finds it, or others that are as near."""
+    if id_ in found:
+        return True
+    known = np.intersect1d(found, live.chunk_ids())
+    scores = live.embeddings(known.tolist()) @ row
+    return len(known) == _NEAR and bool(scores.min() > float(row @ row) - _NORM_TOLERANCE)
 
 
 def _own_scores(search: Search, rows: NDArray[np.float32], asked: list[int]) -> int:

@@ -6,6 +6,7 @@ from indexing.config import CONFIG_NAME
 from indexing.errors import UsageError
 from indexing.generation import CURRENT_NEXT, has_index
 from indexing.publishing import LOCK_NAME
+from indexing.stores.langchain_options import BESIDE, UPLOADING
 from indexing.stores.milvus_options import LITE_NAME
 from indexing.verification import VERIFIED_NAME
 from indexing.work import WORK_FOLDER, WORK_NAME
@@ -14,6 +15,8 @@ _OURS = (
     LITE_NAME,
     LOCK_NAME,
     CONFIG_NAME,
+    BESIDE,
+    UPLOADING,
     CURRENT_NEXT,
     VERIFIED_NAME,
     WORK_NAME,

@@ -21,7 +21,7 @@ from indexing.fusion import Fusion
 from indexing.lexical import LexicalIndex
 from indexing.manifest import Manifest
 from indexing.segment import Segment
-from indexing.shared_reader import SharedReader
+from indexing.shared_reader import BridgeReader, SharedReader
 from indexing.sparse import Weights
 from indexing.stores import SearchResult
 from indexing.stores.exact import ExactStore
@@ -65,7 +65,7 @@ class Generation:
         self.deleted: NDArray[np.int64] = np.load(folder / DELETED, allow_pickle=False)
         """Chunks of the base that are no longer there, ascending."""
         self.deleted.flags.writeable = False  # so stores may remember what they made of it
-        self._shared = SharedReader(self) if with_stores and shared else None
+        self._shared = self._opened_rows() if with_stores and shared else None
         self._lexical = LexicalIndex(folder / LEXICAL) if with_stores else None
         chosen = read_sections(folder).get(FUSION)
         self.fusion = Fusion() if chosen is None else Fusion.from_dict(chosen)
@@ -193,9 +193,12 @@ class Generation:
         return set(BUILT_IN).union(*(catalog.fields() for catalog in self._catalogs()))
 
     @property
-    def shared(self) -> SharedReader | None:
+    def shared(self) -> SharedReader | BridgeReader | None:
         """The rows of a store that other programs share, if the index has such a store."""
         return self._shared
+
+    def _opened_rows(self) -> SharedReader | BridgeReader:
+        return BridgeReader(self) if self.manifest.store == "langchain" else SharedReader(self)
 
     def _unknown_field(self, field: str) -> str:
         more = sorted(self.known_fields - set(BUILT_IN))
@@ -260,6 +263,13 @@ class Generation:
             for start in range(0, len(ids), _READ_AT_ONCE):
                 if segment is not None:
                     yield list(segment.catalog.records(ids[start : start + _READ_AT_ONCE]))
+
+    def records(self, documents: Sequence[str]) -> Iterator[DocumentRecord]:
+        """The named documents, which the index holds, with all that is known of them."""
+        newer = set() if self.delta is None else set(self.delta.catalog.documents(documents))
+        for id_ in documents:
+            segment = self.delta if self.delta is not None and id_ in newer else self.base
+            yield from segment.catalog.records([id_])
 
     def digests(self) -> set[bytes]:
         """The digests of all embedded texts that count."""

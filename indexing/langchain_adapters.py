@@ -5,8 +5,14 @@ from copy import deepcopy
 from typing import Any
 
 import data
-from encoder import MissingExtraError
 from indexing.hits import Hit
+from indexing.langchain_base import (
+    BaseRetriever,
+    CallbackManagerForRetrieverRun,
+    ConfigDict,
+    Document,
+    TextSplitter,
+)
 from indexing.retriever import SearchIndex
 from indexing.splitting import (
     DEFAULT_OVERLAP_TOKENS,
@@ -15,15 +21,6 @@ from indexing.splitting import (
     TokenCounter,
     split_document,
 )
-
-try:
-    from langchain_core.callbacks import CallbackManagerForRetrieverRun
-    from langchain_core.documents import Document
-    from langchain_core.retrievers import BaseRetriever
-    from langchain_text_splitters import TextSplitter
-    from pydantic import ConfigDict
-except ImportError as error:
-    raise MissingExtraError("The LangChain adapter", "langchain") from error
 
 
 class IndexRetriever(BaseRetriever):

@@ -50,6 +50,8 @@ class Manifest:
     """Of an approximate store: what it is, how thoroughly it searches, the recall measured."""
     store_options: Mapping[str, str] = field(default_factory=dict)
     """Where the rows lie, for a store outside the index's folder."""
+    shard: str = ""
+    """Which part of an index this is, as `1/3`; empty for a whole one."""
 
     def write(self, folder: Path) -> None:
         """Write the manifest with a digest of its own, so that a changed byte in it is noticed."""
@@ -62,6 +64,8 @@ class Manifest:
             del body["recall"]
         if not self.store_options:  # as versions wrote it that knew no such store, and can read it
             del body["store_options"]
+        if not self.shard:
+            del body["shard"]
         text = json.dumps(body | {"sha256": _digest(body)}, ensure_ascii=False, indent=1)
         (folder / NAME).write_text(text, "utf-8")
 

@@ -15,7 +15,7 @@ from data.fetching import AddressRule, public_only
 from indexing import points
 from indexing.calibrating import calibrate_unpublished
 from indexing.catalog import FileState
-from indexing.changes import Changes, Held, failure_of, find_changes
+from indexing.changes import Changes, Held, failure_of, find_changes, note_plan
 from indexing.config import BuildConfig, write_config
 from indexing.duplicates import Duplicate, read_duplicates, write_duplicates
 from indexing.embedding import Embedder
@@ -34,8 +34,16 @@ from indexing.publishing import (
 )
 from indexing.purging import purge_index
 from indexing.reading import read_ahead
+from indexing.sharding import Shard, ShardFacts, part_of
 from indexing.shared import remembered
-from indexing.sources import Failure, Item, SeenPage, check_sources, scan_sources
+from indexing.sources import (
+    Failure,
+    Item,
+    SeenPage,
+    check_sources,
+    root_name,
+    scan_sources,
+)
 from indexing.splitting import Piece, split_document
 from indexing.terms import agree, load_built
 from indexing.work import FileRow, State, WorkFile, after_publishing, job
@@ -209,6 +217,8 @@ class _Build:
                 duplicates=read_duplicates(self._old.folder) if self._old else {},
                 seen=work.seen(),
             )
+        self._shard = ShardFacts.read(index) if self._terms.shard else ShardFacts()
+        self._places: dict[str, int] = {}
         self._blind: list[str] = []
         self._unread: set[str] = set()
         self._replaced: set[str] = set()
@@ -231,13 +241,20 @@ class _Build:
                 may_connect=_address_rule(self.config),
             )
             self._work.note_pages(scan.pages)
-            changes = find_changes(self._sources, scan, self._held, self.config)
-            self._note_plan(changes)
+            self._whole, config = len(scan.items), self.config
+            if self._terms.shard:
+                scan, self._places = part_of(scan, Shard.parse(self._terms.shard))
+                if not scan.empty_roots and 2 * self._whole >= self._shard.documents > 0:
+                    # Half of a shard's few documents are soon gone: what counts is the whole.
+                    config = replace(config, allow_mass_delete=True)
+            changes = find_changes(self._sources, scan, self._held, config)
+            note_plan(self._work, changes, self._held, self._old.sources if self._old else dict)
         report = self._report
         report.failed += changes.failures
         report.skipped, report.duplicates = changes.unchanged, len(changes.duplicates)
         self._estimate(changes)
         self._write(changes)
+        self._note_shard(changes)
         if not report.generation:
             raise BuildFailedError(self._nothing_found())
         self._refuse_failures()
@@ -252,18 +269,6 @@ class _Build:
             for url, page in self._work.pages().items()
             if url in states and states[url].content == page.content
         }
-
-    def _note_plan(self, changes: Changes) -> None:
-        held = self._held.states.keys() | self._held.duplicates.keys()
-        self._work.reconcile(held, lambda: self._old.sources() if self._old else {})
-        queued = [(item.id, item.source, State.QUEUED, "") for item, _ in changes.fresh]
-        repeated = [
-            (one.id, one.source, State.DUPLICATE, f"The same as {one.of}.")
-            for one in changes.duplicates.values()
-        ]
-        failed = [(one.source, one.source, State.FAILED, one.reason) for one in changes.failures]
-        self._work.mark([FileRow(*row) for row in queued + repeated + failed])
-        self._work.note_seen(changes.seen)
 
     def _nothing_found(self) -> str:
         failed = self._report.failed
@@ -328,7 +333,10 @@ class _Build:
         self, changes: Changes, documents: Iterator[tuple[Document, FileState]], number: int
     ) -> None:
         first = next(documents, None)
-        if first is None and not (changes.doomed or changes.duplicates != self._held.duplicates):
+        changed = changes.doomed or changes.duplicates != self._held.duplicates
+        # A shard that no document falls to is as much a shard as the others.
+        is_empty_shard = self._terms.shard and self._old is None and self._whole
+        if first is None and not changed and not is_empty_shard:
             return
         with new_generation(self._index, number) as folder:
             weighs_words = first is not None and self._weighs_words()
@@ -344,7 +352,8 @@ class _Build:
                 documents=len(self._held.states) + self._report.added - len(changes.doomed),
                 next_id=self._next_id,
             )
-            manifest = calibrate_unpublished(folder, manifest, self._encoder)
+            if not self._terms.shard:
+                manifest = calibrate_unpublished(folder, manifest, self._encoder)
             # Before publishing: after it, no failure could say that nothing was changed.
             write_config(self._index, self.config, self._terms)
             publish(self._index, folder, keep=self._work.setting("keep", KEPT_GENERATIONS))
@@ -417,6 +426,15 @@ class _Build:
                 del changes.duplicates[id_]
                 self._report.duplicates -= 1
                 self._fail(duplicate, f"It repeats {duplicate.of}, which failed.")
+
+    def _note_shard(self, changes: Changes) -> None:
+        if not (self._terms.shard and self._report.generation):
+            return
+        kept = {*(self._held.states.keys() - changes.doomed), *changes.duplicates}
+        kept.update(item.id for item, _ in changes.fresh)
+        names = [root_name(source) for source in self._sources]
+        with after_publishing():
+            self._shard.updated(names, self._places, kept, self._whole).write(self._index)
 
     def _note_published(self, changes: Changes) -> None:
         gone = self._held.duplicates.keys() - changes.duplicates.keys()

@@ -2,6 +2,7 @@
 
 POINTS = (
     "portion encoded",
+    "portion merged",
     "segment closed",
     "rows uploaded",
     "folding",

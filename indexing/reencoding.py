@@ -89,6 +89,7 @@ class _Reembed:
             index_type=old.manifest.index_type,
             recall=old.manifest.recall,
             store_options=old.manifest.store_options,
+            shard=old.manifest.shard,
         )
         self._split_again = 0
 

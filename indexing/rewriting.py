@@ -67,4 +67,5 @@ def terms_of(manifest: Manifest) -> Terms:
         index_type=manifest.index_type,
         recall=manifest.recall,
         store_options=manifest.store_options,
+        shard=manifest.shard,
     )

@@ -20,17 +20,24 @@ from indexing.errors import CorruptIndexError, RowsMissingError, UsageError
 from indexing.generation import BASE, DELETED, DELTA, finished_generations
 from indexing.manifest import Manifest
 from indexing.segment import Segment
-from indexing.stores.factory import is_shared, open_milvus
+from indexing.stores.factory import is_shared, open_bridge, open_milvus
+from indexing.stores.langchain_options import CONFIG_COPY, bridge_options, read_store_config
 from indexing.stores.milvus_options import CONSISTENCIES, stored_uri
-from indexing.stores.milvus_rows import check_fits, rows_of
 
 if TYPE_CHECKING:
     from indexing.config import BuildConfig
+    from indexing.stores.shared_store import SharedStore
     from indexing.terms import Terms
     from indexing.work import WorkFile
 
 WRITTEN = "written"
 _KNOWLEDGE_BASE = "knowledge_base"
+_OPTIONS = {
+    "uri": "milvus",
+    "consistency": "milvus",
+    "store_class": "langchain",
+    "store_config": "langchain",
+}
 _AT_ONCE = 512
 """Documents of a portion."""
 _SAME = 1e-6
@@ -43,11 +50,11 @@ def new_options(config: "BuildConfig", index: Path) -> dict[str, str]:
     Raises:
         UsageError: If the choices do not fit each other.
     """
-    if not is_shared(config.store or ""):
-        given = {"--uri": config.uri, "--consistency": config.consistency}
-        for option, value in given.items():
-            if value is not None:
-                raise UsageError(f"{option} is for --store milvus; give that too, or leave it out.")
+    refuse_others(config)
+    own = {_KNOWLEDGE_BASE: _name(secrets.randbits(63))}
+    if config.store == "langchain":
+        return {**_class_and_config(config), **own}
+    if config.store != "milvus":
         return {}
     consistency = config.consistency or CONSISTENCIES[0]
     if consistency not in CONSISTENCIES:
@@ -55,8 +62,47 @@ def new_options(config: "BuildConfig", index: Path) -> dict[str, str]:
     return {
         "uri": stored_uri(config.uri, index),
         "consistency": consistency,
-        _KNOWLEDGE_BASE: _name(secrets.randbits(63)),
+        **own,
     }
+
+
+def refuse_others(config: "BuildConfig") -> None:
+    """Raise UsageError for an option of a store that was not chosen."""
+    for option, store in _OPTIONS.items():
+        if getattr(config, option) is not None and config.store != store:
+            shown = option.replace("_", "-")
+            raise UsageError(f"--{shown} is for --store {store}; give that too, or leave it out.")
+
+
+def _class_and_config(config: "BuildConfig") -> dict[str, str]:
+    """The class of LangChain and its configuration, checked, as an index keeps them."""
+    if config.store_class is None:
+        raise UsageError(
+            "--store langchain needs --store-class module:Class, such as "
+            "langchain_qdrant:QdrantVectorStore."
+        )
+    text = "" if config.store_config is None else read_store_config(Path(config.store_config))
+    bridge_options(config.store_class, text)
+    return {"class": config.store_class, "config": text}
+
+
+def check_same_store(index: Path, options: Mapping[str, str], config: "BuildConfig") -> None:
+    """Raise UsageError if a build of an existing index names another class or configuration."""
+    if config.store_class is not None and config.store_class != options["class"]:
+        raise UsageError(
+            f"The index in {index} was built with --store-class {options['class']}, got "
+            f"{config.store_class}. Leave the option out, or build a new index."
+        )
+    if config.store_config is None:
+        return
+    text = read_store_config(Path(config.store_config))
+    if bridge_options(options["class"], text) != bridge_options(
+        options["class"], options["config"]
+    ):
+        raise UsageError(
+            f"The index in {index} was built with another --store-config, which lies in "
+            f"{index / CONFIG_COPY}. Leave the option out, or build a new index."
+        )
 
 
 def remembered(options: Mapping[str, str], work: "WorkFile") -> dict[str, str]:
@@ -98,20 +144,12 @@ class SharedWriter:
         self._terms = terms
         self._number = number
         self._repairs = repairs
-        fingerprint = terms.encoder.fingerprint
-        self._store = open_milvus(
-            terms.store_options,
-            fingerprint,
-            index,
-            terms.encoder.dim,
-            index_type=terms.index_type,
-            create=True,
-        )
-        self._store.remove_since(number)
+        self._store = _opened(index, terms)
+        self._store.begin(number, held_ids(index, terms))
 
     def check(self, record: DocumentRecord) -> None:
-        """Raise StoreError unless the rows of a document fit."""
-        check_fits(record)
+        """Raise StoreError if the rows of a document do not fit."""
+        self._store.check(record)
 
     def upload(self, folder: Path) -> dict[str, str]:
         """Insert the rows of an unfinished generation that are not there yet.
@@ -126,15 +164,18 @@ class SharedWriter:
         there, added = self._there(segments), self._number
         if self._repairs:  # seen at once by the readers of every generation that lacks them
             added = min(_numbers(self._index), default=self._number)
+        lacking = [np.setdiff1d(np.setdiff1d(one.ids, deleted), there) for one in segments]
+        self._store.announce(np.concatenate([np.empty(0, np.int64), *lacking]))
         count = 0
-        for segment in segments:
-            missing = np.setdiff1d(np.setdiff1d(segment.ids, deleted), there)
+        for segment, missing in zip(segments, lacking, strict=True):
             for records in _records(segment, missing):
                 count += self._write(segment, records, missing, added)
                 points.passing("rows uploaded")
         self._store.finish(count)
         if self._repairs:
             self._remove_strays(segments, deleted)
+        if not self._store.written:
+            return dict(self._terms.store_options)
         return {**self._terms.store_options, WRITTEN: str(self._store.written)}
 
     def _there(self, segments: list[Segment]) -> NDArray[np.int64]:
@@ -142,7 +183,7 @@ class SharedWriter:
         if not self._repairs:
             return held_ids(self._index, self._terms)
         sound = []
-        for ids, rows in self._store.embeddings():
+        for ids, rows in self._store.embeddings() or ():
             for segment in segments:
                 mine = np.isin(ids, segment.ids)
                 gap = np.abs(segment.embeddings(ids[mine].tolist()) - rows[mine])
@@ -156,7 +197,7 @@ class SharedWriter:
         missing: NDArray[np.int64],
         added: int,
     ) -> int:
-        found = [row for record in records for row in rows_of(record)]
+        found = [row for record in records for row in self._store.rows_of(record)]
         mine = np.isin([row.id for row in found], missing)
         rows = [row for row, is_mine in zip(found, mine.tolist(), strict=True) if is_mine]
         embeddings = segment.embeddings([row.id for row in rows])
@@ -164,10 +205,13 @@ class SharedWriter:
         return len(rows)
 
     def _remove_strays(self, segments: list[Segment], deleted: NDArray[np.int64]) -> None:
-        """Remove the rows that neither this nor a kept generation holds."""
+        """Remove the rows that neither this nor a kept generation holds, where they are listed."""
+        there = self._store.ids()
+        if there is None:
+            return
         own = [np.setdiff1d(segment.ids, deleted) for segment in segments]
         held = np.concatenate([held_ids(self._index, self._terms), *own])
-        self._store.remove(np.setdiff1d(self._store.ids(), held))
+        self._store.remove(np.setdiff1d(there, held))
 
 
 def forget_rows(index: Path, folder: Path) -> None:
@@ -196,10 +240,27 @@ def forget_rows(index: Path, folder: Path) -> None:
     ]
     gone = np.setdiff1d(doomed, np.concatenate([np.empty(0, np.int64), *kept]))
     if len(gone):
-        options = manifest.store_options
         # Where there is no collection, the rows are gone already.
         with suppress(RowsMissingError):
-            open_milvus(options, fingerprint, index, manifest.encoder.dim).remove(gone)
+            _of_removed(index, manifest).remove(gone)
+
+
+def _opened(index: Path, terms: "Terms") -> "SharedStore":
+    """The rows of an index, to be written."""
+    spec, options = terms.encoder, terms.store_options
+    if terms.store == "langchain":
+        return open_bridge(options, spec.fingerprint, index, spec.dim)
+    return open_milvus(
+        options, spec.fingerprint, index, spec.dim, index_type=terms.index_type, create=True
+    )
+
+
+def _of_removed(index: Path, manifest: Manifest) -> "SharedStore":
+    """The rows among which those of a generation are that is being removed."""
+    spec, options = manifest.encoder, manifest.store_options
+    if manifest.store == "langchain":
+        return open_bridge(options, spec.fingerprint, index, spec.dim)
+    return open_milvus(options, spec.fingerprint, index, spec.dim)
 
 
 def held_ids(index: Path, terms: "Terms") -> NDArray[np.int64]:
@@ -216,12 +277,13 @@ def held_ids(index: Path, terms: "Terms") -> NDArray[np.int64]:
     return np.unique(np.concatenate(parts))
 
 
-def _place(manifest: Manifest) -> tuple[str, str] | None:
+def _place(manifest: Manifest) -> tuple[str, ...] | None:
     return _where(manifest.store_options) if is_shared(manifest.store) else None
 
 
-def _where(options: Mapping[str, str]) -> tuple[str, str]:
-    return options["uri"], options[_KNOWLEDGE_BASE]
+def _where(options: Mapping[str, str]) -> tuple[str, ...]:
+    places = (options.get(key, "") for key in ("uri", "class", "config"))
+    return *places, options[_KNOWLEDGE_BASE]
 
 
 def _ids_of(folder: Path) -> NDArray[np.int64]:

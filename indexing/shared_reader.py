@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from indexing.filters import Filter
 from indexing.stores import SearchResult
 from indexing.stores.base import NO_ID
-from indexing.stores.factory import open_milvus
+from indexing.stores.factory import open_bridge, open_milvus
 from indexing.stores.milvus_filter import render
 
 if TYPE_CHECKING:
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from indexing.generation import Generation
     from indexing.manifest import Manifest
+    from indexing.stores.langchain import LangChainStore
     from indexing.stores.milvus import MilvusStore
 
 _SLACK = 16
@@ -38,6 +39,51 @@ def open_shared(manifest: "Manifest", index: "Path") -> "MilvusStore":
         index_type=manifest.index_type,
         generation=manifest.generation,
     )
+
+
+class BridgeReader:
+    """One generation's rows in a vector store of LangChain; what it finds is compared exactly."""
+
+    def __init__(self, generation: "Generation") -> None:
+        """Connect, or fill a store that lives in this process.
+
+        Raises:
+            UsageError: If the class or its configuration is wrong.
+            StoreError: If the store cannot be reached.
+        """
+        manifest, index = generation.manifest, generation.folder.parent
+        self._generation = generation
+        self.store: LangChainStore = open_bridge(
+            manifest.store_options,
+            manifest.encoder.fingerprint,
+            index,
+            manifest.encoder.dim,
+            embeddings=generation.embeddings,
+        )
+        if self.store.options.in_memory:
+            self.store.fill(self._held, generation.embeddings(self._held.tolist()))
+
+    @cached_property
+    def _held(self) -> NDArray[np.int64]:
+        return self._generation.chunk_ids()
+
+    def search(
+        self,
+        queries: NDArray[np.float32],
+        k: int,
+        allowed: NDArray[np.int64] | None = None,
+        tree: Filter | None = None,
+    ) -> SearchResult:
+        """The `k` nearest chunks of each query that the catalogue holds, shape (m, k).
+
+        Args:
+            queries: Shape (m, dim).
+            k: How many.
+            allowed: Only these chunks, if given.
+            tree: Not asked: the catalogue has answered it.
+        """
+        held = self._held if allowed is None else allowed
+        return self.store.search(queries, k, allowed=held)
 
 
 class SharedReader:

@@ -12,14 +12,15 @@ from indexing.config import BuildConfig
 from indexing.errors import IndexMismatchError, PrecisionMismatchError, UsageError
 from indexing.foreign import ForeignSplitter, name_of
 from indexing.manifest import Manifest
-from indexing.shared import new_options
+from indexing.sharding import check_same_shard
+from indexing.shared import check_same_store, new_options, refuse_others
 from indexing.splitting import (
     DEFAULT_OVERLAP_TOKENS,
     MOST_CHUNK_TOKENS,
     SplitterConfig,
     check_foreign,
 )
-from indexing.stores.factory import canonical_type, is_shared
+from indexing.stores.factory import canonical_type
 from indexing.stores.index_types import AUTO, DEFAULT_RECALL, FLAT
 from indexing.stores.milvus_options import stored_uri
 
@@ -49,6 +50,8 @@ class Terms:
     """Where the store is built; it leaves no trace in the index."""
     store_options: Mapping[str, str] = field(default_factory=dict)
     """Where the rows lie, for a store outside the index's folder."""
+    shard: str = ""
+    """Which part of an index this is, as `1/3`; empty for a whole one."""
 
 
 def agree(
@@ -76,18 +79,21 @@ def agree(
     if encoder is None:
         spec = replace(spec, precision=_precision(config, built))
     if built is None:
+        # A shard is searched by nobody: its rows alone are needed.
+        store = config.store or ("exact" if config.shard else "faiss")
         return Terms(
             encoder=spec,
             splitter=_splitter(spec, config, foreign),
-            store=config.store or "faiss",
-            index_type=_chosen_type(config, config.store or "") or default_type(config.store),
+            store=store,
+            index_type=_chosen_type(config, store) or default_type(store),
             recall=config.recall or DEFAULT_RECALL,
             device=config.device,
             store_options=new_options(config, index),
+            shard=config.shard or "",
         )
+    check_same_shard(index, built.shard, config.shard)
     check_same_encoder(index, built.encoder, spec)
-    if not is_shared(built.store):
-        new_options(replace(config, store=built.store), index)  # refuses what is of others only
+    refuse_others(replace(config, store=built.store))
     _check_unchanged(index, built, config)
     if foreign is not None:
         check_foreign(built.splitter, foreign)
@@ -99,6 +105,7 @@ def agree(
         recall=built.recall,
         device=config.device,
         store_options=built.store_options,
+        shard=built.shard,
     )
 
 
@@ -194,8 +201,10 @@ def _check_unchanged(index: Path, built: Manifest, config: BuildConfig) -> None:
         "--chunk-tokens": (config.chunk_tokens, built.splitter.chunk_tokens),
         "--overlap-tokens": (config.overlap_tokens, built.splitter.overlap_tokens),
     }
-    if is_shared(built.store):
-        options = built.store_options
+    options = built.store_options
+    if built.store == "langchain":
+        check_same_store(index, options, config)
+    if built.store == "milvus":
         pairs["--consistency"] = (config.consistency, options["consistency"])
         pairs["--uri"] = (config.uri and stored_uri(config.uri, index), options["uri"])
     for option, (wanted, fixed) in pairs.items():

@@ -169,6 +169,7 @@ class GenerationWriter:
             next_id=next_id,
             files=self._facts(),
             store_options=options,
+            shard=self._terms.shard,
         )
         manifest.write(self._folder)
         points.passing("manifest written")

@@ -20,13 +20,14 @@ ONE_HOME = {
     "pymilvus": {"indexing/stores/milvus.py"},
     "milvus_lite": {"indexing/stores/milvus.py"},
     "openvino": {"encoder/backends/openvino.py"},
+    "ray": {"indexing/ray_driver.py"},
     "tantivy": {"indexing/lexical.py"},
-    "langchain_text_splitters": {"indexing/langchain_adapters.py"},
+    "langchain_text_splitters": {"indexing/langchain_base.py"},
     "langchain_openai": {"app/chat_models.py"},
     "langchain_core": {
         "app/chat_models.py",
         "encoder/langchain_adapter.py",
-        "indexing/langchain_adapters.py",
+        "indexing/langchain_base.py",
     },
 }
 

@@ -15,6 +15,7 @@ from app.uploads import remove, remove_addresses
 
 MOST_ROWS = 5_000
 """More are narrowed down by name or state first; a browser would choke on them."""
+_DATE_PIXELS = 140
 _SIGNS: Mapping[Standing, str] = {
     Standing.NEW: "+",
     Standing.CHANGED: "~",
@@ -53,11 +54,13 @@ def show(listing: Listing, rows: Sequence[Row], say: Say, *, may_change: bool) -
         key=f"table_{listing.id}",
         column_order=_columns(shown, say),
         column_config={
-            say("column_document"): st.column_config.TextColumn(width="large"),
+            # No wider, so that a telephone shows the state beside it; the table stretches them.
+            say("column_document"): st.column_config.TextColumn(width="medium"),
+            say("column_reason"): st.column_config.TextColumn(width="large"),
             say("column_size"): st.column_config.NumberColumn(format="bytes", width="small"),
             say("column_state"): st.column_config.TextColumn(width="small"),
             say("column_added"): st.column_config.DatetimeColumn(
-                format="YYYY-MM-DD HH:mm", width="small"
+                format="YYYY-MM-DD HH:mm", width=_DATE_PIXELS
             ),
         },
     )

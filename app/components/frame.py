@@ -1,5 +1,6 @@
 """What every page has around it: the name, the language switch, and the way to the others."""
 
+import json
 from base64 import b64encode
 from functools import cache
 from pathlib import Path
@@ -28,6 +29,15 @@ def header(say: Say) -> None:
             label_visibility="collapsed",
             on_change=controls.touch,
         )
+
+
+def own_words(say: Say) -> None:
+    """Let Streamlit's boxes for files, which speak English only, speak the reader's language."""
+    words = {"choose": say("upload_choose"), "drop": say("upload_drop")}
+    values = "".join(
+        f"--angler-{key}: {json.dumps(text, ensure_ascii=False)};" for key, text in words.items()
+    )
+    st.html(f"<style>:root {{{values}}}</style>")
 
 
 def refuse(say: Say) -> None:

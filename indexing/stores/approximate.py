@@ -105,8 +105,10 @@ class ApproximateStore:
         """Add rows; the first that are enough of them train the index."""
         check_rows(ids, embeddings, self._rows.shape[1])
         removed = self._removed
+        # An id that was removed may come again: the row of before must not answer to it.
+        held = np.where(removed & np.isin(self._ids, ids), NO_ID, self._ids)
         self._take(
-            np.concatenate([self._ids, ids.astype(np.int64)]),
+            np.concatenate([held, ids.astype(np.int64)]),
             np.concatenate([self._rows, embeddings.astype(np.float32)]),
         )
         self._removed[: len(removed)] = removed

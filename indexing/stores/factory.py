@@ -9,7 +9,7 @@ from indexing.errors import UsageError
 from indexing.stores.index_types import AUTO, DEFAULT_RECALL, FLAT, recipe
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping, Sequence
     from contextlib import AbstractContextManager
     from pathlib import Path
 
@@ -20,11 +20,12 @@ if TYPE_CHECKING:
     from indexing.stores.base import Store
     from indexing.stores.exact import ExactStore
     from indexing.stores.faiss import FaissStore
+    from indexing.stores.langchain import LangChainStore
     from indexing.stores.milvus import MilvusStore
     from indexing.stores.torch_exact import TorchStore
 
 _KINDS = ("faiss", "exact", "torch")
-_SHARED = ("milvus",)
+_SHARED = ("milvus", "langchain")
 _FACTS_FILE = "store.json"
 """Beside every store that is not flat."""
 
@@ -47,6 +48,11 @@ def canonical_type(kind: str, index_type: str) -> str:
     """
     if not is_shared(kind):
         return index_type
+    if kind == "langchain":
+        raise UsageError(
+            f"The langchain store has no --index-type, got {index_type!r}: what its class can do "
+            "about that stands in --store-config."
+        )
     from indexing.stores.milvus_types import MilvusType
 
     return str(MilvusType.parse(index_type))
@@ -87,6 +93,41 @@ def open_milvus(
         index_type=index_type,
         generation=NEWEST if generation is None else generation,
         create=create,
+    )
+
+
+def open_bridge(
+    options: Mapping[str, str],
+    fingerprint: str,
+    index: Path,
+    dim: int,
+    *,
+    embeddings: Callable[[Sequence[int]], NDArray[np.float32]] | None = None,
+) -> LangChainStore:
+    """The rows of an index in a vector store of LangChain.
+
+    Args:
+        options: Its class and configuration, as the manifest says.
+        fingerprint: The encoder's.
+        index: The index's folder.
+        dim: The embeddings' width.
+        embeddings: Gives those of chunks in order, for a store that is searched.
+
+    Raises:
+        UsageError: If the class or its configuration is wrong.
+        StoreError: If it cannot be reached.
+        MissingExtraError: If LangChain is not installed.
+    """
+    from indexing.stores.langchain import LangChainStore
+    from indexing.stores.langchain_options import bridge_options
+
+    return LangChainStore(
+        bridge_options(options["class"], options["config"]),
+        options["knowledge_base"],
+        index,
+        fingerprint,
+        dim,
+        embeddings=embeddings,
     )
 
 

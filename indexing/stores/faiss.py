@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from indexing.stores.torch_engine import TorchEngine
 
 try:
-    import faiss
+    import faiss as faiss  # once more by name: `faiss_gpu` takes it from here
 except ImportError as error:
     raise MissingExtraError("The FAISS store", "faiss") from error
 
@@ -162,6 +162,11 @@ class FaissIndex:
         self.has_graph = isinstance(self._core, faiss.IndexHNSW)
         self._selects = self.has_cells or isinstance(self._core, _SELECTING)
 
+    @property
+    def raw(self) -> Any:  # noqa: ANN401 - faiss is untyped
+        """FAISS's own object."""
+        return self._index
+
     @classmethod
     def make(cls, factory: str, dim: int) -> Self:
         """An empty index by a factory string, of inner products where FAISS has them.
@@ -203,7 +208,7 @@ class FaissIndex:
             UsageError: If these are too few.
         """
         try:
-            if engine is not None and self.has_cells and len(rows) >= self.cells:
+            if engine is not None and self._is_bare and len(rows) >= self.cells:
                 self._train_by(engine, np.ascontiguousarray(rows, np.float32))
             if engine is None or not self._index.is_trained:
                 self._index.train(np.ascontiguousarray(rows, np.float32))
@@ -245,6 +250,14 @@ class FaissIndex:
         return [faiss.downcast_VectorTransform(chain.at(place)) for place in range(chain.size())]
 
     @property
+    def _is_bare(self) -> bool:
+        """Whether there are cells, and nothing around them that keeps rows of its own."""
+        index = faiss.downcast_index(self._index)
+        if isinstance(index, faiss.IndexPreTransform):
+            index = faiss.downcast_index(index.index)
+        return isinstance(index, faiss.IndexIVF)
+
+    @property
     def _is_round(self) -> bool:
         return bool(self._core.metric_type == faiss.METRIC_INNER_PRODUCT)
 
@@ -253,49 +266,39 @@ class FaissIndex:
 
         Args:
             rows: What to add.
-            engine: Sorts them into cells and makes 8-bit product codes, for the indexes that FAISS
-                takes these of; None leaves it to FAISS.
+            engine: Sorts them into cells and makes product codes of 8 and 4 bits, for the indexes
+                that FAISS takes these of; None leaves it to FAISS.
         """
-        sorts = engine is not None and self.has_cells and not isinstance(self._core, _PACKED)
+        core = self._core
+        is_packed = isinstance(core, faiss.IndexIVFPQFastScan)
+        sorts = self._is_bare and (not isinstance(core, _PACKED) or (is_packed and not len(self)))
+        if engine is not None and sorts and is_packed:
+            core = _unpacked(core)
         for start in range(0, len(rows), _WRITTEN_AT_ONCE):
             block = np.ascontiguousarray(rows[start : start + _WRITTEN_AT_ONCE], np.float32)
-            if sorts and engine is not None:
-                self._add_by(engine, block)
+            if engine is not None and sorts:
+                self._add_by(engine, core, block)
             else:
                 self._index.add(block)
+        if core is not self._core:
+            _take_packed(self._core, core)
+        self._index.ntotal = self._core.ntotal
 
-    def _add_by(self, engine: "TorchEngine", rows: NDArray[np.float32]) -> None:
-        core, first = self._core, int(self._core.ntotal)
+    def _add_by(self, engine: "TorchEngine", core: Any, rows: NDArray[np.float32]) -> None:  # noqa: ANN401 - faiss is untyped
+        first = int(core.ntotal)
         for step in self._steps():
             rows = step.apply(rows)
         centroids = faiss.downcast_index(core.quantizer).reconstruct_n(0, self.cells)
         cells = engine.nearest_cells(rows, centroids, is_round=self._is_round)
         numbers = np.arange(first, first + len(rows))
-        if isinstance(core, faiss.IndexIVFPQ) and core.pq.nbits == 8:
+        if isinstance(core, faiss.IndexIVFPQ) and core.pq.nbits in {4, 8}:
             rest = rows - centroids[cells] if core.by_residual else rows
             books = faiss.vector_to_array(core.pq.centroids)
             codes = engine.codes(rest, books.reshape(core.pq.M, core.pq.ksub, core.pq.dsub))
-            self._add_codes(cells, numbers, codes)
+            _add_codes(core, cells, numbers, codes if core.pq.nbits == 8 else _in_pairs(codes))
         else:
             pointers = (faiss.swig_ptr(array) for array in (rows, numbers, cells))
             core.add_core(len(rows), *pointers)
-        self._index.ntotal = core.ntotal
-
-    def _add_codes(
-        self, cells: NDArray[np.int64], numbers: NDArray[np.int64], codes: NDArray[np.uint8]
-    ) -> None:
-        order = np.argsort(cells, kind="stable")
-        numbers, codes = numbers[order], np.ascontiguousarray(codes[order])
-        ends = np.cumsum(np.bincount(cells, minlength=self.cells))
-        for cell in np.unique(cells).tolist():
-            begin, end = int(ends[cell - 1]) if cell else 0, int(ends[cell])
-            self._core.invlists.add_entries(
-                cell,
-                end - begin,
-                faiss.swig_ptr(numbers[begin:end]),
-                faiss.swig_ptr(codes[begin:end]),
-            )
-        self._core.ntotal += len(numbers)
 
     def regrow(self, numbers: NDArray[np.int64], rows: NDArray[np.float32]) -> None:
         """Make an index over cells one of other rows, without sorting anew those that stay.
@@ -393,6 +396,55 @@ class FaissIndex:
         return cls(faiss.read_index(str(file)), file)
 
 
+def _add_codes(
+    core: Any,  # noqa: ANN401 - faiss is untyped
+    cells: NDArray[np.int64],
+    numbers: NDArray[np.int64],
+    codes: NDArray[np.uint8],
+) -> None:
+    """Put codes into the cells of an inverted file, in the order of their numbers."""
+    order = np.argsort(cells, kind="stable")
+    numbers, codes = numbers[order], np.ascontiguousarray(codes[order])
+    ends = np.cumsum(np.bincount(cells, minlength=core.nlist))
+    for cell in np.unique(cells).tolist():
+        begin, end = int(ends[cell - 1]) if cell else 0, int(ends[cell])
+        core.invlists.add_entries(
+            cell,
+            end - begin,
+            faiss.swig_ptr(numbers[begin:end]),
+            faiss.swig_ptr(codes[begin:end]),
+        )
+    core.ntotal += len(numbers)
+
+
+def _in_pairs(codes: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Two codes of 4 bits in a byte, the first one in its low half."""
+    even = np.pad(codes, ((0, 0), (0, codes.shape[1] % 2)))
+    return np.asarray(even[:, ::2] | even[:, 1::2] << 4, np.uint8)
+
+
+def _unpacked(packed: Any) -> Any:  # noqa: ANN401 - faiss is untyped
+    """An empty index with the cells and codes of one whose codes lie packed in blocks.
+
+    It takes rows that are sorted already, as the other does not.
+    """
+    made = faiss.IndexIVFPQ(
+        packed.quantizer, packed.d, packed.nlist, packed.pq.M, packed.pq.nbits, packed.metric_type
+    )
+    made.by_residual = packed.by_residual
+    faiss.copy_array_to_vector(faiss.vector_to_array(packed.pq.centroids), made.pq.centroids)
+    made.is_trained = True
+    return made
+
+
+def _take_packed(packed: Any, filled: Any) -> None:  # noqa: ANN401 - faiss is untyped
+    """Give an empty index of packed codes what was put into its unpacked one."""
+    found = faiss.IndexIVFPQFastScan(filled, packed.bbs)
+    packed.replace_invlists(found.invlists, True)
+    found.own_invlists = False  # or they would go with it
+    packed.ntotal = filled.ntotal
+
+
 _ROUNDS, _SEED = 8, 1234
 """Of k-means; after eight rounds the cells hardly move."""
 _OPQ_ROUNDS, _OPQ_ROWS = 8, 16_384
@@ -400,7 +452,8 @@ _PQ_ROUNDS, _PQ_ROWS_PER_ENTRY = 25, 256
 """Of product codes, as FAISS has them."""
 _PRODUCT_CODES = (faiss.IndexIVFPQ, faiss.IndexIVFPQFastScan)
 _PACKED = (faiss.IndexIVFFastScan,)
-"""They take no rows that are sorted already: their codes lie packed in blocks."""
+"""They take no rows that are sorted already: their codes lie packed in blocks. What product codes
+of 4 bits make is packed in the end; the others are left to FAISS."""
 _SELECTING = (faiss.IndexFlat, faiss.IndexScalarQuantizer, faiss.IndexRaBitQ, faiss.IndexHNSW)
 
 

@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from encoder import MissingExtraError
+from indexing.catalog import DocumentRecord
 from indexing.errors import RowsMissingError, StoreError, UsageError
 from indexing.stores.base import NO_ID, Capabilities, SearchResult, check_rows, check_search
 from indexing.stores.milvus_options import LITE_NAME, MilvusPlace, opened_uri
@@ -27,8 +28,10 @@ from indexing.stores.milvus_rows import (
     RowSource,
     as_sent,
     bare_rows,
+    check_fits,
     portions,
     primary_key,
+    rows_of,
 )
 from indexing.stores.milvus_types import MilvusType
 
@@ -159,7 +162,27 @@ class MilvusStore:
         """The rows that are read."""
         return f'knowledge_base == "{self.place.knowledge_base}" and added <= {self._generation}'
 
+    @property
+    def shown(self) -> str:
+        """For messages."""
+        return self.place.shown
+
     # Writing
+
+    def begin(self, number: int, held: NDArray[np.int64]) -> None:
+        """Remove what a writer of this generation left that did not end."""
+        self.remove_since(number)
+
+    def announce(self, ids: NDArray[np.int64]) -> None:
+        """Nothing: every row says which generation added it."""
+
+    def check(self, record: DocumentRecord) -> None:
+        """Raise StoreError if one of a document's texts is longer than Milvus keeps."""
+        check_fits(record)
+
+    def rows_of(self, record: DocumentRecord) -> list[RowSource]:
+        """The rows of a document's chunks, in order."""
+        return rows_of(record)
 
     def add(self, ids: NDArray[np.int64], embeddings: NDArray[np.float32]) -> None:
         """Add rows without texts: ids of shape (n,), embeddings of shape (n, dim)."""

@@ -3,8 +3,9 @@
 Without a GPU it works on the CPU, and gives the same. Rows are spread over all GPUs that there are.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from threading import Lock
 from typing import Self
 
 import numpy as np
@@ -29,6 +30,8 @@ _WIDER = 8
 _ERROR = 2.0**-9
 """Bound of the error of a score in half precision, for rows and query of unit length: each value is
 off by 2^-11 of itself in both, and the sum by as much once it is rounded."""
+_SETTING = Lock()
+"""Of torch's choices, which hold for all threads."""
 
 
 class TorchStore:
@@ -86,14 +89,14 @@ class TorchStore:
     ) -> SearchResult:
         """The `k` best rows for each query; equal scores in the order of their ids."""
         check_search(queries, k, self._rows.shape[1], allowed, excluded)
-        chosen = np.ones(len(self._ids), bool)
+        chosen: NDArray[np.bool_] | None = None
         if allowed is not None:
             chosen = np.isin(self._ids, allowed)
         elif excluded is not None and len(excluded):
             chosen = ~np.isin(self._ids, excluded)
         scores = np.full((len(queries), k), -np.inf, np.float32)
         ids = np.full((len(queries), k), NO_ID, np.int64)
-        if chosen.any():
+        if len(self._ids) and (chosen is None or chosen.any()):
             for start in range(0, len(queries), _QUERY_BLOCK):
                 block = np.asarray(queries[start : start + _QUERY_BLOCK], np.float32)
                 self._search_block(block, chosen, scores[start:], ids[start:])
@@ -102,16 +105,18 @@ class TorchStore:
     def _search_block(
         self,
         queries: NDArray[np.float32],
-        chosen: NDArray[np.bool_],
+        chosen: NDArray[np.bool_] | None,
         scores: NDArray[np.float32],
         ids: NDArray[np.int64],
     ) -> None:
         """Fill in the results of some queries, looking at more candidates until all are sure."""
-        k, most = scores.shape[1], int(chosen.sum())
+        k, most = scores.shape[1], len(self._ids) if chosen is None else int(chosen.sum())
         left = np.arange(len(queries))
         candidates = min(most, k + _MORE)
         masks = [
-            (~torch.from_numpy(chosen[start : start + len(part)])).to(part.device)
+            None
+            if chosen is None
+            else (~torch.from_numpy(chosen[start : start + len(part)])).to(part.device)
             for start, part in self._parts
         ]
         while len(left):
@@ -129,14 +134,15 @@ class TorchStore:
             left, candidates = np.array(unsure, np.int64), min(most, candidates * _WIDER)
 
     def _candidates(
-        self, queries: NDArray[np.float32], masks: list[torch.Tensor], count: int
+        self, queries: NDArray[np.float32], masks: Sequence[torch.Tensor | None], count: int
     ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
         """The best of the chosen rows in half precision: rough scores and places, best first."""
         found_scores, found_places = [], []
         asked = {device: _half(queries).to(device) for device in self._devices}
         for (start, part), mask in zip(self._parts, masks, strict=True):
             rough = _products(asked[part.device], part)
-            rough[:, mask] = -torch.inf
+            if mask is not None:
+                rough[:, mask] = -torch.inf
             best, places = rough.topk(min(count, len(part)), dim=1)
             found_scores.append(best)
             found_places.append(places + start)
@@ -185,4 +191,12 @@ def _half(rows: NDArray[np.float32]) -> torch.Tensor:
 def _products(queries: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
     if rows.device.type == "cpu":  # which multiplies halves slowly
         return queries.float() @ rows.float().T
-    return (queries @ rows.T).float()
+    # Partial sums in half precision would err by more than `_ERROR` allows for.
+    products = torch.backends.cuda.matmul
+    with _SETTING:
+        before = products.allow_fp16_reduced_precision_reduction
+        products.allow_fp16_reduced_precision_reduction = False
+        try:
+            return (queries @ rows.T).float()
+        finally:
+            products.allow_fp16_reduced_precision_reduction = before

@@ -333,3 +333,14 @@ def test_cancelling_what_has_ended_kills_nobody(base, sleeping):
     ended = wait_for_end(base, job.id)
 
     jobs.cancel(base, replace(ended, process=os.getpid()), at_once=True)
+
+
+def test_progress_calls_a_document_what_people_call_it(base):
+    from app.uploads import held
+
+    [stored] = [row.file for id_, row in held(base).items() if id_ == "tax.md"]
+    name = worker._namer(base)
+
+    assert name(f"{base.sources}/{stored}") == "tax.md"
+    assert name(f"{base.sources}/{stored}/in/a.md") == "tax.md/in/a.md"
+    assert name("https://example.com/") == "https://example.com/"

@@ -1,7 +1,6 @@
 """Documents and conversation in a real browser, from an empty library on.
 
-`ANGLER_SCREENSHOTS=docs/images pytest tests/app/test_screens_browser.py` takes the handbook's
-pictures anew.
+`ANGLER_SCREENSHOTS=FOLDER pytest tests/app/test_screens_browser.py` keeps a picture of each state.
 """
 
 import pytest

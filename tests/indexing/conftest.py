@@ -32,6 +32,26 @@ def lite_uri(tmp_path_factory):
     release_lite(path)
 
 
+@pytest.fixture(scope="session")
+def postgres():
+    """A PostgreSQL server with pgvector; its address stands in the environment."""
+    from pathlib import Path
+    from tempfile import TemporaryDirectory
+
+    import pgserver
+
+    from tests.indexing.bridges import POSTGRES
+
+    with TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
+        Path(folder).chmod(0o755)  # started by root, it runs as a user of its own
+        server = pgserver.get_server(Path(folder) / "data")
+        server.psql("create database angler")
+        address = server.get_uri("angler").replace("postgresql:", "postgresql+psycopg:")
+        patch.setenv(POSTGRES, address)
+        yield server
+        server.cleanup()
+
+
 @pytest.fixture(params=["lite", pytest.param("server", marks=pytest.mark.engines)])
 def milvus_uri(request):
     """Milvus in each of its forms."""

@@ -212,6 +212,25 @@ def test_the_same_rows_make_the_same_files(folders, tmp_path, name):
         assert (tmp_path / path.name).read_bytes() == path.read_bytes(), path.name
 
 
+@pytest.mark.parametrize("name", ["ivf_sq8", "scann", "rabitq"])
+def test_a_store_built_by_torch_finds_as_much_and_grows_by_faiss(tmp_path, name):
+    folders = [tmp_path / part for part in ("whole", "most", "grown")]
+    for folder in folders:
+        folder.mkdir()
+    whole, most, grown = folders
+
+    build_store("faiss", whole, IDS, ROWS, index_type=name, device="torch-cpu")
+    build_store("faiss", most, IDS[:8_000], ROWS[:8_000], index_type=name, device="torch-cpu")
+    build_store("faiss", grown, IDS, ROWS, index_type=name, grown_from=most)
+
+    want = EXACT.search(QUERIES, 10)
+    for folder in (whole, grown):
+        got = open_store("faiss", folder).search(QUERIES, 10)
+        check_scores(got)
+        assert recall(got, want) >= 0.93
+        assert read_facts(folder)["made"]["recall"] >= 0.95
+
+
 @pytest.mark.parametrize("name", ["ivf_sq8", "scann"])
 def test_a_higher_recall_costs_more_and_is_reached(tmp_path, folders, name):
     build_store("faiss", tmp_path, IDS, ROWS, index_type=name, recall=0.99)

@@ -9,12 +9,18 @@ from pathlib import Path
 
 import pytest
 
-from indexing import build, evaluate, open_index, search
+from indexing import build, evaluate, merge, open_index, plan, search
 from indexing.config import BuildConfig, read_config
 from indexing.errors import UsageError
 
 ROOT = Path(__file__).parent.parent.parent
-COMMANDS = {"build": build, "search": search, "evaluate": evaluate}
+COMMANDS = {
+    "build": build,
+    "merge": merge,
+    "plan": plan,
+    "search": search,
+    "evaluate": evaluate,
+}
 
 
 @pytest.fixture
@@ -564,6 +570,39 @@ def test_a_split_that_does_not_exist_lists_those_that_do(beir, call):
 
     assert code == 1
     assert "it has: test" in one_sentence(err)
+
+
+def test_shards_are_built_and_merged_by_the_commands(docs, call, tmp_path):
+    shards = [tmp_path / "s1", tmp_path / "s2"]
+    reports = [
+        json.loads(call("build", docs, "--index", s, "--shard", f"{n}/2", "--json")[1])
+        for n, s in enumerate(shards, start=1)
+    ]
+
+    code, out, _ = call("merge", *shards, "--index", tmp_path / "kb", "--json")
+    merged = json.loads(out)
+
+    assert code == 0
+    assert sum(report["documents"] for report in reports) == merged["documents"] == 3
+    assert (merged["shards"], merged["added"], merged["failed"]) == (2, 3, [])
+    assert (
+        open_index(tmp_path / "kb").search("forgotten password", 1)[0].document == "docs/reset.md"
+    )
+    code, out, _ = call("merge", *shards, "--index", tmp_path / "kb")
+    assert out.splitlines()[0].endswith("3 documents, 3 chunks of 2 shards, generation 1.")
+    code, _, err = call("merge", shards[0], "--index", tmp_path / "kb")
+    assert (code, "Shard 2 of 2 is missing" in one_sentence(err)) == (2, True)
+
+
+def test_what_is_for_a_cluster_wants_its_engine(docs, call, tmp_path, monkeypatch):
+    build = ("build", docs, "--index", tmp_path / "kb")
+
+    code, _, err = call(*build, "--shards", "3")
+    assert (code, "--shards is for --engine ray" in one_sentence(err)) == (2, True)
+    monkeypatch.setitem(sys.modules, "ray", None)
+    monkeypatch.delitem(sys.modules, "indexing.ray_driver", raising=False)
+    code, _, err = call(*build, "--engine", "ray")
+    assert (code, "pip install -e '.[ray]'" in one_sentence(err)) == (1, True)
 
 
 @pytest.mark.parametrize("name", COMMANDS)

@@ -1,22 +1,30 @@
 """One embedding matrix, the same steps, the same answers: every store that is exact."""
 
 import itertools
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import data.samples
 from data import load_golden
 from indexing import build_index, open_index
 from indexing.config import BuildConfig
 from indexing.stores import make_store
+from indexing.stores.faiss import Setting
+from indexing.stores.langchain import LangChainStore
+from indexing.stores.langchain_options import bridge_options
 from indexing.stores.milvus import MilvusStore
 from indexing.stores.milvus_options import MilvusPlace
 from indexing.stores.milvus_rows import bare_rows
+from tests.indexing.bridges import CONFIGS
 from tests.indexing.test_stores import check
 
 NAMES = itertools.count()
+FEWEST = "indexing.stores.index_types._FEWEST"
 MILVUS_TYPES = ["flat", "ivf_flat,nlist=4,nprobe=4"]
 LANGUAGES = ["en", "zh"]
 
@@ -24,10 +32,6 @@ LANGUAGES = ["en", "zh"]
 @pytest.fixture(scope="module")
 def matrix(make_word_encoder):
     """Embeddings of real questions in two languages."""
-    from pathlib import Path
-
-    import data.samples
-
     questions = load_golden(Path(data.samples.__file__).parent / "golden.jsonl")
     return make_word_encoder(dim=48).encode_documents([one.question for one in questions])
 
@@ -49,31 +53,50 @@ STEPS = st.lists(
 class Together:
     """Several stores that do the same steps."""
 
-    def __init__(self, stores, matrix):
-        self.stores, self.matrix, self.next_id = stores, matrix, 0
+    def __init__(self, stores, matrix, rows):
+        self.stores, self.matrix, self.rows, self.next_id = stores, matrix, rows, 0
+        self.held = set()
 
     def do(self, name, value):
         if name == "add":
             ids = np.arange(self.next_id, min(self.next_id + value, len(self.matrix) // 2))
             self.next_id += len(ids)
+            self.note(ids, self.matrix[ids])
             for store in self.stores:
                 store.add(ids, self.matrix[ids])
         elif name == "remove":
+            self.held -= set(value)
             for store in self.stores:
                 store.remove(np.array(value, np.int64))
         elif name == "upsert":
             ids = np.array([id_ for id_ in value if id_ < self.next_id], np.int64)
+            self.note(ids, self.matrix[-1 - ids])
             for store in self.stores:
                 upsert(store, ids, self.matrix[-1 - ids])
         else:
-            some = {} if name == "search" else {name: np.array(value, np.int64)}
+            some = {} if name == "search" else {name: np.unique(np.array(value, np.int64))}
             k = value if name == "search" else 6
+            if "allowed" in some:  # as the reader of an index asks: for what its catalogue holds
+                some = {"allowed": np.intersect1d(some["allowed"], sorted(self.held)).astype(int)}
             found = [store.search(self.matrix[:3] * 1, k, **some) for store in self.stores]
             for other in found[1:]:
                 np.testing.assert_allclose(other.scores, found[0].scores, atol=1e-5)
                 # Where scores are equal but for rounding, their order is nobody's promise.
                 if len(np.unique(np.round(found[0].scores, 4))) == found[0].scores.size:
                     check(other, found[0])
+
+    def note(self, ids, rows):
+        self.held |= set(ids.tolist())
+        self.rows.update(zip(ids.tolist(), rows, strict=True))
+
+    def agree(self):
+        """All hold the same rows."""
+        for store in self.stores:
+            if isinstance(store, LangChainStore):
+                there = store.present(np.arange(self.next_id))
+                assert there.tolist() == sorted(self.held)
+            else:
+                assert len(store) == len(self.held)
 
 
 def upsert(store, ids, rows):
@@ -84,28 +107,76 @@ def upsert(store, ids, rows):
         store.add(ids, rows)
 
 
-def test_all_exact_stores_give_the_same_answers(milvus_uri, matrix):
-    dim = matrix.shape[1]
+def ivf_store(matrix):
+    """FAISS with inverted lists that are all looked at, learned from rows that are gone again."""
+    store = make_store("faiss", matrix.shape[1], index_type="IVF4,Flat")
+    learned = np.arange(1_000_000, 1_000_000 + len(matrix))
+    store.add(learned, matrix)
+    store.remove(learned)
+    assert store.facts.factory == "IVF4,Flat"
+    store._facts = replace(store.facts, setting=Setting(nprobe=4))
+    return store
 
-    def milvus(index_type):
-        place = MilvusPlace(
-            uri=milvus_uri,
-            collection=f"congruent_{index_type.partition(',')[0]}",
-            knowledge_base=f"kb{next(NAMES)}",
-        )
-        return MilvusStore(place, dim, index_type=index_type, create=True)
 
-    @settings(max_examples=12, deadline=None)
+def agreement(matrix, make_others, examples):
+    """Check that random steps find the same in exact and FAISS stores and in some others."""
+
+    @settings(max_examples=examples, deadline=None)
     @given(STEPS)
     def agree(steps):
-        stores = [make_store("exact", dim), make_store("faiss", dim), *map(milvus, MILVUS_TYPES)]
-        together = Together(stores, matrix)
+        rows = {}
+        dim = matrix.shape[1]
+        stores = [make_store("exact", dim), make_store("faiss", dim), ivf_store(matrix)]
+        together = Together([*stores, *make_others(rows)], matrix, rows)
         for step in steps:
             together.do(*step)
         together.do("search", 50)
-        assert len({len(store) for store in stores}) == 1
+        together.agree()
 
     agree()
+
+
+def test_all_exact_stores_give_the_same_answers(milvus_uri, matrix, monkeypatch):
+    monkeypatch.setattr(FEWEST, 0)
+
+    def milvus(rows):
+        number = next(NAMES)
+        for index_type in MILVUS_TYPES:
+            collection = f"congruent_{index_type.partition(',')[0]}"
+            place = MilvusPlace(uri=milvus_uri, collection=collection, knowledge_base=f"kb{number}")
+            yield MilvusStore(place, matrix.shape[1], index_type=index_type, create=True)
+
+    agreement(matrix, milvus, 12)
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        "memory",
+        pytest.param("qdrant", marks=pytest.mark.engines),
+        pytest.param("pgvector", marks=pytest.mark.engines),
+    ],
+)
+def test_stores_of_langchain_give_the_same_answers(kind, matrix, tmp_path, request, monkeypatch):
+    monkeypatch.setattr(FEWEST, 0)
+    if kind == "pgvector":
+        request.getfixturevalue("postgres")
+    store_class, config = CONFIGS[kind]
+    options = bridge_options(store_class, "\n".join(x.strip() for x in config.splitlines()))
+
+    def bridged(rows):
+        yield LangChainStore(
+            options,
+            f"kb{next(NAMES):016x}",
+            tmp_path,
+            "c" * 64,
+            matrix.shape[1],
+            embeddings=lambda ids: np.stack([rows[id_] for id_ in ids]),
+        )
+
+    kept = list(bridged({}))  # keeps the engine open from example to example
+    agreement(matrix, bridged, 12)
+    assert len(kept[0].present(np.arange(60))) == 0
 
 
 # Whole indexes, with filters

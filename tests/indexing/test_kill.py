@@ -35,8 +35,10 @@ def tester(tmp_path, monkeypatch):
 
 
 def test_every_marked_point_and_every_command_is_tried():
-    # The point of a shared store is tried in test_milvus_index.py.
-    assert set().union(*KILLED_AT.values()) | {"rows uploaded"} == set(points.POINTS)
+    # The points of a shared store and of a merge are tried in test_milvus_index.py and
+    # test_merging.py.
+    elsewhere = {"rows uploaded", "portion merged"}
+    assert set().union(*KILLED_AT.values()) | elsewhere == set(points.POINTS)
     assert KILLED_AT.keys() == COMMANDS.keys()
 
 

@@ -5,6 +5,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -52,7 +53,7 @@ class World:
 
     def build(self, texts, index=None, **changes):
         lines = lines_of(texts)
-        chosen = BuildConfig(store="milvus", uri=self.uri, index_type="flat", **changes)
+        chosen = replace(self.config, **changes)
         build_index(
             ["-"],
             self.exact,
@@ -338,10 +339,9 @@ def test_an_address_without_milvus_is_told(tmp_path, word_encoder):
 def test_another_address_than_the_index_has_is_told(tmp_path, word_encoder, lite_uri):
     world = World(tmp_path, lite_uri, word_encoder)
     world.build(TEXTS)
-    world.uri = "http://127.0.0.1:1"
 
     with pytest.raises(UsageError, match=f"was built with --uri {lite_uri}, got http://127"):
-        world.build(TEXTS)
+        world.build(TEXTS, uri="http://127.0.0.1:1")
 
 
 def test_what_took_effect_can_be_given_again(tmp_path, word_encoder):
