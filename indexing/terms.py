@@ -93,7 +93,7 @@ def agree(
         )
     check_same_shard(index, built.shard, config.shard)
     check_same_encoder(index, built.encoder, spec)
-    refuse_others(replace(config, store=built.store))
+    refuse_others(replace(config, store=built.store, shard=None))
     _check_unchanged(index, built, config)
     if foreign is not None:
         check_foreign(built.splitter, foreign)
