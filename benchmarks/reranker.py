@@ -44,7 +44,7 @@ CHOSEN_ON = "scifact:train"
 MEASURED_ON = (
     "pubmedqa", "scifact", "nfcorpus_filtered", "policyqa", "cisi", "cacm", "npl",
 )  # fmt: skip
-PRIORS = (0.0, 1.0, 2.0, 3.0, 4.0, 6.0, 8.0, 12.0)
+PRIORS = (0.0, 1.0, 2.0, 4.0, 8.0, 12.0, 16.0, 24.0)
 CHOICES = {
     "task": "reranker",
     "method": "lora",
