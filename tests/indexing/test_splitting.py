@@ -437,8 +437,8 @@ def test_the_handbook_fills_its_chunks(path):
 )
 def test_a_large_text_is_split_in_seconds(text):
     counter = make_counter("words")
-    started = time.perf_counter()
+    started = time.process_time()
 
     split(text, counter, chunk_tokens=256, overlap_tokens=32)
 
-    assert time.perf_counter() - started < 10
+    assert time.process_time() - started < 10

@@ -404,7 +404,7 @@ def test_rows_of_several_blocks_and_devices_are_searched_together(monkeypatch):
 
 
 def test_an_unknown_store_is_refused(tmp_path):
-    message = "Unknown store 'qdrant'. Known: faiss, exact, torch, milvus."
+    message = "Unknown store 'qdrant'. Known: faiss, exact, torch, milvus, langchain."
 
     with pytest.raises(UsageError) as caught:
         make_store("qdrant", DIM)
