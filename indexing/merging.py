@@ -225,6 +225,8 @@ class _Offer(NamedTuple):
         return self.shard.facts.places.get(self.id, float("inf")), self.id
 
     def load(self) -> Document:
+        # A text without a heading keeps the title that the stored copy's file gave it: its chunks
+        # were encoded under that.
         document = self.shard.generation.document(self.stored)
         if document is None:
             raise KeyError(self.stored)

@@ -5,6 +5,7 @@ import logging
 import os
 import shutil
 import socket
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -21,6 +22,7 @@ log = logging.getLogger(__name__)
 LOCK_NAME = "LOCK"
 KEPT_GENERATIONS = 2
 """The live one, and the one before it for readers that have not moved on."""
+_TRIES, _PAUSE_S = 20, 0.05
 
 _UNFINISHED = ".unfinished"
 _REMOVED = ".removed"
@@ -64,7 +66,7 @@ def new_generation(index: Path, number: int) -> Iterator[Path]:
     try:
         yield folder
     except BaseException:
-        shutil.rmtree(folder, ignore_errors=True)
+        _remove_whole(folder)
         raise
 
 
@@ -173,7 +175,16 @@ def _remove(index: Path, folder: Path) -> None:
         except StoreError as error:
             log.warning("%s stays until its rows can be deleted: %s", folder, error)
             return
-    shutil.rmtree(folder, ignore_errors=True)
+    _remove_whole(folder)
+
+
+def _remove_whole(folder: Path) -> None:
+    """Remove a folder into which threads of a writer that failed may still put a last file."""
+    for _ in range(_TRIES):
+        shutil.rmtree(folder, ignore_errors=True)
+        if not folder.exists():
+            return
+        time.sleep(_PAUSE_S)
 
 
 def link_or_copy(source: Path, target: Path) -> None:
