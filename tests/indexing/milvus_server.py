@@ -58,6 +58,7 @@ class MilvusServer:
             time.sleep(0.5)
 
     def _answers(self) -> bool:
+        import grpc
         from pymilvus import MilvusClient, MilvusException
 
         with socket.socket() as probe:
@@ -66,7 +67,7 @@ class MilvusServer:
         try:
             client = MilvusClient(self.uri, token=TOKEN, timeout=5)
             client.list_collections(timeout=5)
-        except MilvusException:
+        except (MilvusException, grpc.RpcError):  # it starts, or does not answer in time
             return False
         return True
 

@@ -117,7 +117,8 @@ def test_a_build_on_three_nodes_loses_nothing_with_one_of_them(nodes, docs, one,
 
     index, seconds = one
     assert (report.documents, report.duplicates, report.failed) == (270, 1, [])
-    assert (report.ray.workers, report.ray.shards, report.ray.retries) == (3, 9, 1)
+    assert (report.ray.workers, report.ray.shards) == (3, 9)
+    assert report.ray.retries <= 1  # none if the node had not begun with anything
     assert_same(tmp_path / "kb", index)
     for query in ("which page is it", "people and time"):
         hits = [open_index(folder).search(query, 5) for folder in (tmp_path / "kb", index)]
