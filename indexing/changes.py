@@ -58,7 +58,8 @@ def find_changes(sources: Sequence[str], scan: Scan, held: Held, config: BuildCo
     changes.doomed = {id_ for id_ in gone if id_ in held.states}
     _guard_against_mass_delete(scan, held, changes.doomed, config)
     now = _read_states(scan.items, held, changes)
-    stored = _stored_contents(now, held, changes.doomed)
+    stored = _Stored(with_names=config.shard is not None)
+    stored.put_unchanged(now, held, changes.doomed)
     for item in scan.items:
         if item.id in now:
             _sort_in(item, now[item.id], held, stored, changes)
@@ -153,36 +154,46 @@ def failure_of(item: Item | Duplicate, reason: str, held: Held) -> Failure:
     return Failure(item.source, reason + kept)
 
 
-Key = tuple[str, str]
-"""Content and suffix: the same bytes are another text where they are read as another format."""
+class _Stored:
+    """Which document has a content."""
+
+    def __init__(self, *, with_names: bool) -> None:
+        """Of none yet.
+
+        Args:
+            with_names: Whether files of different names are different, as in a shard: the merge
+                may store either of two files, and a text without a heading is called by its file.
+        """
+        self._with_names = with_names
+        self._by_key: dict[tuple[str, str], str] = {}
+
+    def of(self, id_: str, state: FileState) -> str:
+        """The document that has the content of this one, which it becomes itself if none has."""
+        return self._by_key.setdefault(self._key(id_, state), id_)
+
+    def _key(self, id_: str, state: FileState) -> tuple[str, str]:
+        name = os.path.basename(id_)  # noqa: PTH119 - quicker, of many files
+        if not self._with_names:
+            # The same bytes are another text where they are read as another format.
+            name = os.path.splitext(name)[1].lower()  # noqa: PTH122 - as above
+        return state.content, name
+
+    def put_unchanged(self, now: Mapping[str, FileState], held: Held, doomed: set[str]) -> None:
+        """Put in the documents that stay as they are."""
+        for id_, state in held.states.items():
+            stays = id_ not in now or now[id_].content == state.content
+            if stays and id_ not in doomed and state.root != PIPE:
+                self.of(id_, state)
 
 
-def _key(id_: str, state: FileState) -> Key:
-    return state.content, os.path.splitext(id_)[1].lower()  # noqa: PTH122 - quicker, of many files
-
-
-def _stored_contents(now: Mapping[str, FileState], held: Held, doomed: set[str]) -> dict[Key, str]:
-    """Which document has a content, of those that stay as they are."""
-    stored: dict[Key, str] = {}
-    for id_, state in held.states.items():
-        stays = id_ not in now or now[id_].content == state.content
-        if stays and id_ not in doomed and state.root != PIPE:
-            stored.setdefault(_key(id_, state), id_)
-    return stored
-
-
-def _sort_in(
-    item: Item, state: FileState, held: Held, stored: dict[Key, str], changes: Changes
-) -> None:
+def _sort_in(item: Item, state: FileState, held: Held, stored: _Stored, changes: Changes) -> None:
     old = held.states.get(item.id)
     if old is not None and old.content == state.content:
         changes.unchanged += 1
         return
     # Piped records keep the ids that their sender gave them.
-    of = stored.get(_key(item.id, state), item.id) if item.root != PIPE else item.id
+    of = stored.of(item.id, state) if item.root != PIPE else item.id
     if of == item.id:
-        if item.root != PIPE:
-            stored[_key(item.id, state)] = item.id
         changes.fresh.append((item, state))
         return
     changes.duplicates[item.id] = Duplicate(id=item.id, source=item.source, state=state, of=of)
@@ -194,14 +205,14 @@ def _keep_others(
     now: Mapping[str, FileState],
     gone: set[str],
     held: Held,
-    stored: dict[Key, str],
+    stored: _Stored,
     changes: Changes,
 ) -> None:
     """Duplicates from sources that this run did not look at."""
     for id_, duplicate in held.duplicates.items():
         if id_ in now or id_ in gone:
             continue
-        of = stored.setdefault(_key(id_, duplicate.state), id_)
+        of = stored.of(id_, duplicate.state)
         if of == id_:
             changes.promoted.append(duplicate)
         else:

@@ -225,8 +225,7 @@ class _Offer(NamedTuple):
         return self.shard.facts.places.get(self.id, float("inf")), self.id
 
     def load(self) -> Document:
-        # A text without a heading keeps the title that the stored copy's file gave it: its chunks
-        # were encoded under that.
+        # A copy in a shard has the stored file's name, and so the title that a name may give.
         document = self.shard.generation.document(self.stored)
         if document is None:
             raise KeyError(self.stored)

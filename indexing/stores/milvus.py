@@ -71,6 +71,11 @@ _LOADING = re.compile(
     re.IGNORECASE,
 )
 """What a server says that is not ready for searches yet."""
+_LOST = re.compile(
+    "unavailable|fail connecting|failed to connect|retry timeout|deadline", re.IGNORECASE
+)
+"""What the client says of a server that does not answer."""
+_REFUSED = re.compile("unauthenticated|authenticat|authoriz|credential|permission", re.IGNORECASE)
 _PAUSE_S = 0.5
 _FLUSHED = 10_000
 """So many rows at once are brought into finished segments; fewer wait in the server's log."""
@@ -136,7 +141,7 @@ class MilvusStore:
 
     def __len__(self) -> int:
         with self._asking("count the rows"):
-            found = _when_loaded(
+            found = _when_ready(
                 lambda: self._client.query(
                     self.place.collection,
                     filter=self._mine,
@@ -279,7 +284,7 @@ class MilvusStore:
         for part in self._parts(len(queries), k):
             request = self._request(queries[part], k, self._condition(allowed, excluded, where))
             with self._asking("search"):
-                answers = _when_loaded(partial(self._client.search, **request))
+                answers = _when_ready(partial(self._client.search, **request))
                 found.put(part.start, answers)
         return found.result
 
@@ -566,14 +571,19 @@ class _Found:
             ids[row, : len(pairs)] = [id_ for _, id_ in pairs]
 
 
-def _when_loaded(ask: Callable[[], Any]) -> Any:  # noqa: ANN401 - what the client answers
-    """The answer of a server, which may just have started and be loading its rows still."""
+def _when_ready(ask: Callable[[], Any]) -> Any:  # noqa: ANN401 - what the client answers
+    """The answer of a server, which may be starting anew, or be loading its rows still.
+
+    Only for questions, which may be asked twice. The client itself gives up after `CONNECT_S`,
+    sooner than a server is back from a restart.
+    """
     deadline = time.monotonic() + REQUEST_S
     while True:
         try:
             return ask()
-        except MilvusException as error:
-            if not _LOADING.search(str(error)) or time.monotonic() > deadline:
+        except (MilvusException, grpc.RpcError) as error:
+            waits = _LOADING.search(str(error)) or _is_lost(error)
+            if not waits or time.monotonic() > deadline:
                 raise
             time.sleep(_PAUSE_S)
 
@@ -644,20 +654,30 @@ def _named_holder(lock: Path) -> str:
 
 def _told(place: MilvusPlace, what: str, error: Exception) -> StoreError:
     """An error of Milvus as one sentence."""
-    # The client tells of a refused token and of a silent server in the same words.
-    lowered = f"{getattr(error, 'message', '')} {error} {error.__cause__ or ''}".lower()
-    if re.search("unauthenticated|authenticat|authoriz|credential|permission", lowered):
+    if _is_refused(error):
         return StoreError(
             f"{_capital(place.shown)} does not accept the token. Give a valid one as "
             "ANGLER_MILVUS_TOKEN=user:password."
         )
-    lost = ("unavailable", "fail connecting", "failed to connect", "retry timeout", "deadline")
-    if any(sign in lowered for sign in lost):
+    if _is_lost(error):
         return StoreError(
             f"{_capital(place.shown)} does not answer. Check that it runs and that the address is "
             "right."
         )
     return StoreError(f"{_capital(place.shown)} could not {what}: {_first_line(error)}")
+
+
+def _is_refused(error: Exception) -> bool:
+    return bool(_REFUSED.search(_words(error)))
+
+
+def _is_lost(error: Exception) -> bool:
+    # The client tells of a refused token and of a silent server in the same words.
+    return bool(_LOST.search(_words(error))) and not _is_refused(error)
+
+
+def _words(error: Exception) -> str:
+    return f"{getattr(error, 'message', '')} {error} {error.__cause__ or ''}"
 
 
 def _first_line(error: Exception) -> str:

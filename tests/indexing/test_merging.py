@@ -127,19 +127,12 @@ def world(tmp_path, word_encoder):
     return made
 
 
-# A copy that a merge takes from its twin in a shard keeps the twin's title, and a text without a
-# heading is called by its file: so those are all called the same here.
-HEADED = [
-    *(text for text in TEXTS if text.startswith("#")),
-    *(f"# Canteen\n\n{text}" for text in TEXTS if not text.startswith("#")),
-]
-PAGES = [f"{place}{n}.md" for place in ("", "sub/") for n in range(5)]
-NOTES = [f"{place}0.txt" for place in ("", "a/", "b/", "sub/")]
-files = st.lists(
-    st.tuples(st.sampled_from(PAGES), st.sampled_from(HEADED))
-    | st.tuples(st.sampled_from(NOTES), st.sampled_from(TEXTS)),
+NAMES = [f"{place}{n}{end}" for place in ("", "sub/") for n in range(5) for end in (".md", ".txt")]
+files = st.dictionaries(
+    st.sampled_from(NAMES),
+    st.sampled_from(TEXTS),
     min_size=1,
-).map(dict)
+)
 
 
 @settings(max_examples=8, deadline=None, suppress_health_check=list(HealthCheck))
