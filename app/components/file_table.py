@@ -11,6 +11,7 @@ from app.components import notices, preview
 from app.inventory import Row, Standing
 from app.language import Say
 from app.library import Library, Listing
+from app.reasons import reason_in
 from app.uploads import remove, remove_addresses
 
 MOST_ROWS = 5_000
@@ -103,7 +104,7 @@ def _cells(row: Row, say: Say) -> dict[str, Any]:
     return {
         say("column_document"): row.document,
         say("column_state"): f"{_SIGNS[row.standing]} {say(LABELS[row.standing])}",
-        say("column_reason"): row.reason,
+        say("column_reason"): reason_in(say.language, row.reason),
         say("column_size"): row.size,
         say("column_added"): datetime.fromtimestamp(row.added, UTC) if row.added else None,
     }

@@ -8,6 +8,7 @@ from app.inventory import Row
 from app.language import Say
 from app.library import Listing
 from app.marking import to_html
+from app.reasons import reason_in
 from app.worker import build_config
 from data import UnreadableDocumentError
 from encoder import MissingExtraError, ModelNotFoundError
@@ -27,7 +28,8 @@ def show(listing: Listing, row: Row, say: Say) -> None:
             with st.spinner(say("preview_reading")):
                 found = preview_of(listing, row)
         except UnreadableDocumentError as error:
-            st.error(notices.plain(str(error)), title=say("preview_unreadable"))
+            why = reason_in(say.language, str(error))
+            st.error(notices.plain(why), title=say("preview_unreadable"))
             return
         except (UsageError, ModelNotFoundError, MissingExtraError, OSError) as error:
             notices.trouble(error, say("preview_unreadable"))
