@@ -1,7 +1,6 @@
 """Runs the steps of a reranker's training; each list of texts has a loss of its own."""
 
-from collections.abc import Iterator, Sequence
-from contextlib import nullcontext
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -12,7 +11,6 @@ from encoder.pairs import PairTokens
 from finetune import losses
 from finetune.batches import Batch, Schedule
 from finetune.config import TrainConfig
-from finetune.errors import TrainingStoppedError
 from finetune.pair_model import TrainableReranker
 from finetune.trainable import in_groups
 from finetune.trainer import Progress, Score, StepTrainer
@@ -95,40 +93,16 @@ class PairTrainer(StepTrainer):
         super().__init__(reranker, schedule, config, folder, score=score, progress=progress)
         self._reranker = reranker
 
-    def training_step(
-        self,
-        model: torch.nn.Module,
-        inputs: Any,  # noqa: ANN401 - a Batch, where the library has a dictionary
-        num_items_in_batch: Tensor | int | None = None,
-    ) -> Tensor:
-        """Add the gradients of one step; gives the loss of this process's lists.
-
-        Raises:
-            TrainingStoppedError: If the loss is no finite number.
-        """
-        model.train()
+    def add_gradients(self, model: torch.nn.Module, inputs: Any) -> Tensor:  # noqa: ANN401 - a Batch
+        """The work of a step; gives the loss of this process's lists."""
         lists = lists_of(inputs)
-        own = lists[self.args.process_index :: self.args.world_size]
-        if not own:
-            raise TrainingStoppedError(
-                f"A step has {len(lists)} queries, fewer than the {self.args.world_size} processes."
-            )
         total = torch.zeros((), device=self._reranker.device)
         # No list knows of another, so that the sum over portions is exactly that of one large step.
-        portions = list(_portions(own, self._config.batch_size))
-        for number, portion in enumerate(portions):
-            is_last = number == len(portions) - 1
-            apart = nullcontext() if is_last else self.accelerator.no_sync(model)
-            with apart:
-                part = list_loss(self._scored(model, portion), portion, self._config.loss)
-                part = part * (len(portion) / len(lists))
-                self.accelerator.backward(part * self.args.world_size)
+        for portion in self.portions(model, self.own_share(lists, "queries")):
+            part = list_loss(self._scored(model, portion), portion, self._config.loss)
+            part = part * (len(portion) / len(lists))
+            self.accelerator.backward(part * self.args.world_size)
             total += part.detach()
-        if not bool(torch.isfinite(total)):
-            raise TrainingStoppedError(
-                f"The loss of step {self.state.global_step + 1} is {total.item()}; the checkpoints "
-                "before it are whole. Try a lower learning-rate, or float32."
-            )
         mean: Tensor = total * self.args.world_size
         return mean
 
@@ -143,8 +117,3 @@ class PairTrainer(StepTrainer):
         flat = torch.cat(rows)
         in_order = flat.new_zeros(len(tokens)).index_copy(0, places.to(flat.device), flat)
         return list(torch.split(in_order, [len(found.texts) for found in lists]))
-
-
-def _portions(lists: Sequence[TextList], size: int) -> Iterator[Sequence[TextList]]:
-    for start in range(0, len(lists), size):
-        yield lists[start : start + size]

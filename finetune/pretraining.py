@@ -3,7 +3,6 @@
 import random
 import time
 from collections.abc import Sequence
-from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,7 +15,6 @@ from encoder.errors import UsageError
 from encoder.files import digest_of_json
 from encoder.model_folder import describe_encoder
 from finetune.config import TrainConfig
-from finetune.errors import TrainingStoppedError
 from finetune.retromae import (
     NOT_ASKED,
     MaskedText,
@@ -25,7 +23,7 @@ from finetune.retromae import (
     visible_places,
 )
 from finetune.run_folder import CHECKPOINTS, MANIFEST, is_main_process, opened_run, write_json
-from finetune.trainer import Progress, StepTrainer, drop_cut_off, last_checkpoint
+from finetune.trainer import Progress, StepTrainer
 
 _HELD_OUT, _MOST_HELD_OUT = 0.05, 200
 """Share and number of texts that are kept out, to see whether the encoder learns."""
@@ -125,41 +123,19 @@ class PretrainTrainer(StepTrainer):
         super().__init__(pretraining, schedule, config, folder, progress=progress)
         self._pretraining, self._hidden_share = pretraining, hidden_share
 
-    def training_step(
-        self,
-        model: torch.nn.Module,
-        inputs: Any,  # noqa: ANN401 - a TextBatch, where the library has a dictionary
-        num_items_in_batch: Tensor | int | None = None,
-    ) -> Tensor:
-        """Add the gradients of one step; gives its loss.
-
-        Raises:
-            TrainingStoppedError: If the loss is no finite number.
-        """
-        model.train()
+    def add_gradients(self, model: torch.nn.Module, inputs: Any) -> Tensor:  # noqa: ANN401 - a TextBatch
+        """The work of a step; gives its loss."""
         seed = f"{self._config.seed}/{inputs.step}"
         # Every process masks all texts, so that each knows what the whole step asks for.
         masked = self._pretraining.masked(inputs.texts, random.Random(seed))
         asked = asked_for(masked)
-        own = masked[self.args.process_index :: self.args.world_size]
-        if not own:
-            raise TrainingStoppedError(
-                f"A step has {len(masked)} texts, fewer than the {self.args.world_size} processes."
-            )
         total = torch.zeros((), device=self._pretraining.device)
-        portions = list(_portions(own, self._config.batch_size))
-        for number, portion in enumerate(portions):
-            is_last = number == len(portions) - 1
-            with nullcontext() if is_last else self.accelerator.no_sync(model):
-                drawn = f"{seed}/{self.args.process_index}/{number}"
-                part = loss_of(model, portion, asked, self._hidden_share, drawn)
-                self.accelerator.backward(part * self.args.world_size)
+        own = self.own_share(masked, "texts")
+        for number, portion in enumerate(self.portions(model, own)):
+            drawn = f"{seed}/{self.args.process_index}/{number}"
+            part = loss_of(model, portion, asked, self._hidden_share, drawn)
+            self.accelerator.backward(part * self.args.world_size)
             total += part.detach()
-        if not bool(torch.isfinite(total)):
-            raise TrainingStoppedError(
-                f"The loss of step {self.state.global_step + 1} is {total.item()}; the checkpoints "
-                "before it are whole. Try a lower learning-rate, or float32."
-            )
         mean: Tensor = total * self.args.world_size
         return mean
 
@@ -253,21 +229,15 @@ def pretrain(
         count = max(1, min(_MOST_HELD_OUT, round(len(kept) * _HELD_OUT)))
         held_out, rest = kept[:count], kept[count:]
         before = measured(pretraining, held_out, config)
-        checkpoints = folder / CHECKPOINTS
-        checkpoints.mkdir(parents=True, exist_ok=True)
-        if is_main_process():
-            drop_cut_off(checkpoints)
-        last = last_checkpoint(checkpoints)
         trainer = PretrainTrainer(
             pretraining,
             TextSchedule(rest, training),
             training,
-            checkpoints,
+            folder / CHECKPOINTS,
             hidden_share=config.hidden_share,
             progress=progress,
         )
-        trainer.train(resume_from_checkpoint=str(last) if last else None)
-        trainer.accelerator.unwrap_model(trainer.model_wrapped, keep_fp32_wrapper=False)
+        trainer.finish()
         facts: dict[str, Any] = {
             "base_model": pretraining.encoder.spec.name,
             "texts": len(rest),

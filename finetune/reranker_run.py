@@ -113,24 +113,16 @@ class RerankerRun:
 
     def _trained(self) -> "PairTrainer":
         from finetune.pair_trainer import PairTrainer
-        from finetune.trainer import drop_cut_off, last_checkpoint
 
-        checkpoints = self._folder / CHECKPOINTS
-        checkpoints.mkdir(parents=True, exist_ok=True)
-        if is_main_process():
-            drop_cut_off(checkpoints)
-        last = last_checkpoint(checkpoints)
         trainer = PairTrainer(
             self._reranker,
             self._schedule,
             self._config,
-            checkpoints,
+            self._folder / CHECKPOINTS,
             score=self._score if self._choice else None,
             progress=self._progress,
         )
-        trainer.train(resume_from_checkpoint=str(last) if last else None)
-        # Mixed precision wraps the module's forward; what is measured and saved is without.
-        trainer.accelerator.unwrap_model(trainer.model_wrapped, keep_fp32_wrapper=False)
+        trainer.finish()
         return trainer
 
     def _score(self) -> float:

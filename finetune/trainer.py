@@ -4,9 +4,10 @@ import json
 import os
 import shutil
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
-from typing import Any, Protocol, cast
+from typing import Any, Protocol, TypeVar, cast
 
 import torch
 import torch.distributed as dist
@@ -40,6 +41,7 @@ _PREFIX = "checkpoint-"
 Score = Callable[[], float]
 """Measures the encoder as it is now; higher is better."""
 Progress = Callable[[int, int | None, str], None]
+Part = TypeVar("Part")
 
 
 class Steps(Protocol):
@@ -75,7 +77,7 @@ def last_checkpoint(folder: Path) -> Path | None:
     return max(whole, key=lambda path: int(path.name.removeprefix(_PREFIX)), default=None)
 
 
-def drop_cut_off(folder: Path) -> None:
+def _drop_cut_off(folder: Path) -> None:
     """Remove checkpoints that a kill cut off."""
     for path in folder.glob(f"{_PREFIX}*"):
         if not (path / WHOLE).is_file():
@@ -119,6 +121,17 @@ class StepTrainer(Trainer):
 
         self.remove_callback(PrinterCallback)
 
+    def finish(self) -> None:
+        """Train to the end, from the last whole checkpoint on if there is one."""
+        folder = Path(str(self.args.output_dir))
+        folder.mkdir(parents=True, exist_ok=True)
+        if self.is_world_process_zero():
+            _drop_cut_off(folder)
+        last = last_checkpoint(folder)
+        self.train(resume_from_checkpoint=str(last) if last else None)
+        # Mixed precision wraps the module's forward; what is measured and saved is without.
+        self.accelerator.unwrap_model(self.model_wrapped, keep_fp32_wrapper=False)
+
     @property
     def losses(self) -> list[tuple[int, float]]:
         """(step, mean loss since the one before) as logged."""
@@ -159,26 +172,51 @@ class StepTrainer(Trainer):
             TrainingStoppedError: If the loss is no finite number.
         """
         model.train()
-        batch: Batch = inputs
-        tokens = self._encoder.tokenise(batch.texts)
-        lengths = [len(item.ids) for item in tokens]
-        # Dealt out by length, so that the processes have about the same to do.
-        order = sorted(range(len(tokens)), key=lambda place: (-lengths[place], place))
-        own = order[self.args.process_index :: self.args.world_size]
-        if not own:
-            raise TrainingStoppedError(
-                f"A step has {len(tokens)} texts, fewer than the {self.args.world_size} processes."
-            )
-        records = self._config.batch_size * self.args.world_size
-        at_once = records * self._config.queries_per_record
-        step = self._in_pieces if len(batch.queries) > at_once else self._at_once
-        loss = step(model, batch, [tokens[place] for place in own], own)
+        loss = self.add_gradients(model, inputs)
         if not bool(torch.isfinite(loss)):
             raise TrainingStoppedError(
                 f"The loss of step {self.state.global_step + 1} is {loss.item()}; the checkpoints "
                 "before it are whole. Try a lower learning-rate, or float32."
             )
         return loss
+
+    def add_gradients(self, model: torch.nn.Module, inputs: Any) -> Tensor:  # noqa: ANN401 - as above
+        """The work of a step."""
+        batch: Batch = inputs
+        tokens = self._encoder.tokenise(batch.texts)
+        lengths = [len(item.ids) for item in tokens]
+        # Dealt out by length, so that the processes have about the same to do.
+        order = sorted(range(len(tokens)), key=lambda place: (-lengths[place], place))
+        own = list(self.own_share(order, "texts"))
+        records = self._config.batch_size * self.args.world_size
+        at_once = records * self._config.queries_per_record
+        step = self._in_pieces if len(batch.queries) > at_once else self._at_once
+        return step(model, batch, [tokens[place] for place in own], own)
+
+    def own_share(self, whole: Sequence[Part], called: str) -> Sequence[Part]:
+        """What this process does of a step.
+
+        Raises:
+            TrainingStoppedError: If that is nothing.
+        """
+        own = whole[self.args.process_index :: self.args.world_size]
+        if not own:
+            raise TrainingStoppedError(
+                f"A step has {len(whole)} {called}, fewer than the {self.args.world_size} "
+                "processes."
+            )
+        return own
+
+    def portions(self, model: torch.nn.Module, own: Sequence[Part]) -> Iterator[Sequence[Part]]:
+        """The parts of a share that are in memory together.
+
+        The processes add up their gradients in the last one, as the library wraps `model`.
+        """
+        starts = range(0, len(own), self._config.batch_size)
+        for start in starts:
+            is_last = start == starts[-1]
+            with nullcontext() if is_last else self.accelerator.no_sync(model):
+                yield own[start : start + self._config.batch_size]
 
     def _at_once(
         self, model: torch.nn.Module, batch: Batch, tokens: Sequence[Tokens], own: list[int]

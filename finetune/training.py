@@ -202,24 +202,17 @@ class _Run:
         return facts
 
     def _trained(self) -> Any:  # noqa: ANN401 - transformers is loaded late
-        from finetune.trainer import StepTrainer, drop_cut_off, last_checkpoint
+        from finetune.trainer import StepTrainer
 
-        checkpoints = self._folder / CHECKPOINTS
-        checkpoints.mkdir(parents=True, exist_ok=True)
-        if is_main_process():
-            drop_cut_off(checkpoints)
-        last = last_checkpoint(checkpoints)
         trainer = StepTrainer(
             self._encoder,
             self._schedule,
             self._config,
-            checkpoints,
+            self._folder / CHECKPOINTS,
             score=self._score if self._parts.choice else None,
             progress=self._progress,
         )
-        trainer.train(resume_from_checkpoint=str(last) if last else None)
-        # Mixed precision wraps the module's forward; what is measured and saved is without.
-        trainer.accelerator.unwrap_model(trainer.model_wrapped, keep_fp32_wrapper=False)
+        trainer.finish()
         return trainer
 
     def _score(self) -> float:

@@ -136,7 +136,7 @@ def test_the_loss_is_the_mean_of_guessed_tokens_and_of_written_ones(mask_model, 
         sum(len(text.ids) - 2 for text in masked),
     )
     # What is left is the decoder's part: about the loss of guessing among all words.
-    written = float(whole) - guessed / asked[0]
+    written = float(whole.detach()) - guessed / asked[0]
     assert 3.0 < written < 6.5
     assert head.predictions.decoder.weight is model.get_input_embeddings().weight
 
