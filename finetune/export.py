@@ -29,6 +29,7 @@ def _parser() -> Parser:
     option("--adapter", action="store_true", help="write only what LoRA adds; it needs its base")
     option("--layers", metavar="N", type=int, help="only the first N, of a training with --layers")
     option("--openvino", action="store_true", help="and the body as an OpenVINO model beside it")
+    option("--onnx", action="store_true", help="and the body as an ONNX model beside it")
     option("--device", choices=("auto", "cpu", "cuda"), default="auto", help="default: auto")
     option("--json", action="store_true", help="print one JSON object")
     return parser
@@ -43,8 +44,11 @@ def main() -> None:
 def _export(arguments: Namespace) -> None:
     if arguments.share is not None and not 0 < arguments.share <= 1:
         raise UsageError(f"--share must lie above 0 and up to 1, got {arguments.share}.")
-    if arguments.openvino and arguments.adapter:
-        raise UsageError("An OpenVINO model holds whole weights; give --openvino or --adapter.")
+    for engine, is_wanted in (("OpenVINO", arguments.openvino), ("ONNX", arguments.onnx)):
+        if is_wanted and arguments.adapter:
+            raise UsageError(
+                f"An {engine} model holds whole weights; give --{engine.lower()} or --adapter."
+            )
     from finetune.exporting import export_run
 
     found: dict[str, Any] = export_run(
@@ -56,9 +60,13 @@ def _export(arguments: Namespace) -> None:
         device=arguments.device,
     )
     if arguments.openvino:
-        from finetune.openvino_export import add_openvino
+        from finetune.runtime_export import add_openvino
 
         found["openvino"] = str(add_openvino(Path(arguments.out)))
+    if arguments.onnx:
+        from finetune.runtime_export import add_onnx
+
+        found["onnx"] = str(add_onnx(Path(arguments.out)))
     if arguments.json:
         print_json(found)
         return

@@ -19,6 +19,7 @@ ONE_HOME = {
     "faiss": {"indexing/stores/faiss.py"},
     "pymilvus": {"indexing/stores/milvus.py"},
     "milvus_lite": {"indexing/stores/milvus.py"},
+    "onnxruntime": {"finetune/onnx_file.py"},
     "openvino": {"encoder/backends/openvino.py"},
     "ray": {"indexing/ray_driver.py"},
     "tantivy": {"indexing/lexical.py"},

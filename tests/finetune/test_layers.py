@@ -1,6 +1,5 @@
 """Training of several layers: 2D-Matryoshka, Espresso, and models cut to their first layers."""
 
-import shutil
 
 import numpy as np
 import pytest
@@ -171,23 +170,3 @@ def test_layers_that_cannot_be_trained_are_refused():
         TrainConfig(layers="espresso", matryoshka_dims=(8,))
     with pytest.raises(UsageError, match=r"gives scores and no embeddings"):
         TrainConfig(task="reranker", layers="adaptive")
-
-
-def test_an_openvino_model_beside_an_export_gives_what_torch_gives(word_model, tmp_path):
-    import openvino
-
-    from finetune.openvino_export import add_openvino
-
-    folder = tmp_path / "model"
-    shutil.copytree(word_model, folder)
-
-    path = add_openvino(folder)
-
-    assert path == folder / "openvino" / "openvino_model.xml"
-    graph = openvino.Core().read_model(path)
-    names = {name for place in graph.inputs for name in place.get_names()}
-    assert names == {"input_ids", "attention_mask", "token_type_ids"}
-    assert graph.outputs[0].get_names() == {"last_hidden_state"}
-    # The folder is the same encoder for everyone else.
-    same = load_encoder(str(folder)).spec
-    assert same.fingerprint == load_encoder(word_model).spec.fingerprint

@@ -380,7 +380,7 @@ def test_losses_of_the_other_task_are_refused():
 
 
 def test_a_reranker_is_not_written_as_an_openvino_encoder(trained):
-    from finetune.openvino_export import add_openvino
+    from finetune.runtime_export import add_openvino
 
     with pytest.raises(ValueError, match=r"is a reranker; only an encoder"):
         add_openvino(trained[1] / "model")
