@@ -3,7 +3,7 @@
 import random
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from math import ceil
 
@@ -30,6 +30,10 @@ class Batch:
     """For each example a teacher's scores of the positive and the negatives, or none at all."""
     excluded: Sequence[tuple[int, int]]
     """Example i and place j in `texts`: j is no negative of i, since it is known to answer it."""
+
+    def without(self, excluded: Sequence[tuple[int, int]]) -> "Batch":
+        """The same batch with more that is excluded."""
+        return replace(self, excluded=[*self.excluded, *excluded])
 
 
 @dataclass(frozen=True)

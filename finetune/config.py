@@ -21,6 +21,7 @@ LOSSES = (
     *("distillation", "m3_distillation", "margin_mse"),
     *("cosent", "angle", "angle_mix"),
 )
+_WITH_IN_BATCH = ("auto", "in_batch", "distillation", "angle_mix")
 RERANKER_LOSSES = ("auto", "listwise", "binary")
 GROUPS = ("queries", "documents")
 LAYERS = ("last", "adaptive", "espresso")
@@ -78,6 +79,11 @@ class TrainConfig:
     all_positives: bool = False
     """Whether every text of a step that is known to answer a query counts as its positive, with
     in-batch negatives; else only its own does, and the others are left out."""
+    guide: str | None = None
+    """Folder or hub id of another encoder: of the texts of a step, those that it finds as near to a
+    query as the positive are no negatives, with in-batch negatives (GIST)."""
+    guide_margin: float = 0.0
+    """How far below the positive's cosine, by the guide, a text must lie to be a negative."""
     grouped_by: str = "queries"
     """What a record is: `queries`, each with its documents as the data have it, or `documents`,
     each with the queries that it answers: more is learned in a step where they are many."""
@@ -208,6 +214,7 @@ class TrainConfig:
                 "espresso has a short length of its own (espresso-size); leave matryoshka-dims "
                 "out, or take layers adaptive."
             )
+        self._check_guide()
         if self.holdout is not None and not 0 <= self.holdout < 1:
             raise UsageError(f"holdout must be 0 or more and below 1, got {self.holdout}.")
         if not all(0 < share <= 1 for share in self.averages) or not self.averages:
@@ -216,6 +223,17 @@ class TrainConfig:
             raise UsageError(f"priors must be 0 or more, got {list(self.priors)}.")
         if not all(weight > 0 for weight in self.set_weights):
             raise UsageError(f"set-weights must be above 0, got {list(self.set_weights)}.")
+
+    def _check_guide(self) -> None:
+        if self.guide is None:
+            return
+        if self.task == "reranker" or self.loss not in _WITH_IN_BATCH or self.all_positives:
+            raise UsageError(
+                "A guide takes texts out of the in-batch negatives of an encoder; it fits the "
+                f"losses {', '.join(_WITH_IN_BATCH)}, without all-positives. Leave guide out."
+            )
+        if not 0 <= self.guide_margin < 2:
+            raise UsageError(f"guide-margin must be 0 or more, got {self.guide_margin}.")
 
     def _of(self, name: str) -> float:
         return float(getattr(self, name))

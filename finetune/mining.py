@@ -289,16 +289,16 @@ def _dense_search(
     cache: EmbeddingCache | None,
 ) -> Iterator[_Candidates]:
     store = make_store("exact", encoder.dim)
-    rows = _embedded(texts, "document", encoder, cache)
+    rows = embedded(texts, "document", encoder, cache)
     store.add(np.arange(len(texts)), rows)
     places_of = {text: place for place, text in enumerate(texts)}
     for start in range(0, len(records), _PORTION):
         portion = records[start : start + _PORTION]
-        queries = _embedded([record.queries[0] for record in portion], "query", encoder, cache)
+        queries = embedded([record.queries[0] for record in portion], "query", encoder, cache)
         scores, ids = store.search(queries, min(depth, len(texts)))
         answers = {text for record in portion for text in record.positives} - places_of.keys()
         more = sorted(answers)
-        elsewhere = dict(zip(more, _embedded(more, "document", encoder, cache), strict=True))
+        elsewhere = dict(zip(more, embedded(more, "document", encoder, cache), strict=True))
         for record, query, some, places in zip(portion, queries, scores, ids, strict=True):
             positives = [
                 float(query @ (rows[places_of[text]] if text in places_of else elsewhere[text]))
@@ -324,7 +324,7 @@ def _lexical_search(
             yield _Candidates([texts[place] for place in ids], scores.tolist(), [])
 
 
-def _embedded(
+def embedded(
     texts: Sequence[str],
     role: Literal["query", "document"],
     encoder: "Encoder",

@@ -32,6 +32,7 @@ from finetune.run_folder import (
 
 if TYPE_CHECKING:
     from finetune.trainable import TrainableEncoder
+    from finetune.trainer import Steps
 
 Progress = Callable[[int, int | None, str], None]
 MODEL, REJECTED = "model", "rejected"
@@ -111,6 +112,8 @@ def train(
     }
     # A wrong name shall leave no folder behind.
     (describe_encoder if config.task == "encoder" else find_model_folder)(config.model)
+    if config.guide is not None:
+        describe_encoder(config.guide)
     parts = _split(replace(material, sets=sets), config)
     with opened_run(Path(out), identity, resume=resume) as folder:
         if is_main_process():
@@ -134,6 +137,27 @@ def _split(material: Material, config: TrainConfig) -> Split:
     return split(material.sets, config.holdout, config.seed)
 
 
+def _schedule(sets: Sequence[TrainingSet], config: TrainConfig) -> "Steps":
+    schedule = Schedule(
+        _grouped(sets, config),
+        batch_size=config.step_size,
+        epochs=config.epochs,
+        negatives=config.negatives,
+        queries=config.queries_per_record,
+        seed=config.seed,
+        max_steps=config.max_steps,
+        same_set=config.same_set_batches,
+    )
+    if config.guide is None:
+        return schedule
+    from encoder.embedding_cache import EmbeddingCache
+    from encoder.encoder import load_encoder
+    from finetune.guide import GuidedSchedule
+
+    guide = load_encoder(config.guide, device=config.device)
+    return GuidedSchedule(schedule, guide, margin=config.guide_margin, cache=EmbeddingCache())
+
+
 class _Run:
     """One training from its split to its verdict."""
 
@@ -155,16 +179,7 @@ class _Run:
         set_seed(config.seed)
         self._encoder = load_trainable(config)
         _check_tokens(self._encoder, parts.train)
-        self._schedule = Schedule(
-            _grouped(parts.train, config),
-            batch_size=config.step_size,
-            epochs=config.epochs,
-            negatives=config.negatives,
-            queries=config.queries_per_record,
-            seed=config.seed,
-            max_steps=config.max_steps,
-            same_set=config.same_set_batches,
-        )
+        self._schedule = _schedule(parts.train, config)
 
     def finish(self) -> dict[str, Any]:
         """Train, choose, prove, write."""

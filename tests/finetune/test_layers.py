@@ -1,6 +1,5 @@
 """Training of several layers: 2D-Matryoshka, Espresso, and models cut to their first layers."""
 
-
 import numpy as np
 import pytest
 import torch
