@@ -364,20 +364,66 @@ def _annoy(folder: Path, rows: Rows) -> Iterator[Opened]:
 def _tree(kind: str) -> "Maker":
     """A classical tree of scikit-learn; of unit rows, the nearest are the most alike."""
 
-    class Tree:
-        def __init__(self, rows: Rows) -> None:
-            self._tree: Any = getattr(importlib.import_module("sklearn.neighbors"), kind)(rows)
-
-        def search(self, queries: Rows, k: int) -> SearchResult:
-            """The `k` best rows of each query."""
-            distances, places = self._tree.query(queries, k=k)
-            return SearchResult((1 - distances**2 / 2).astype(np.float32), places)
-
     @contextmanager
     def opened(_: Path, rows: Rows) -> Iterator[Opened]:
-        yield Opened(Tree(rows), None)
+        tree: Any = getattr(importlib.import_module("sklearn.neighbors"), kind)(rows)
+
+        def search(queries: Rows, k: int) -> tuple[Any, Any]:
+            distances, places = tree.query(queries, k=k)
+            return 1 - distances**2 / 2, places
+
+        yield Opened(_Called(search), None)
 
     return opened
+
+
+class _Called:
+    """An index of another library, as a function from queries and k to scores and places."""
+
+    def __init__(self, search: Callable[[Rows, int], tuple[Any, Any]]) -> None:
+        self._search = search
+
+    def search(self, queries: Rows, k: int) -> SearchResult:
+        """The `k` best rows of each query."""
+        scores, places = self._search(queries, k)
+        return SearchResult(np.asarray(scores, np.float32), np.asarray(places, np.int64))
+
+
+@contextmanager
+def _hnswlib(_: Path, rows: Rows) -> Iterator[Opened]:
+    """With the graph's width and the depths of our own `hnsw`."""
+    graph: Any = importlib.import_module("hnswlib").Index(space="ip", dim=rows.shape[1])
+    graph.init_index(max_elements=len(rows), M=32, ef_construction=200)
+    graph.add_items(rows)
+    graph.set_ef(64)
+
+    def search(queries: Rows, k: int) -> tuple[Any, Any]:
+        places, distances = graph.knn_query(queries, k=k)
+        return 1 - distances, places
+
+    yield Opened(_Called(search), None)
+
+
+@contextmanager
+def _scann(_: Path, rows: Rows) -> Iterator[Opened]:
+    """As its guide builds it, and a quarter of the leaves read, at least twenty.
+
+    Source: https://github.com/google-research/google-research/blob/master/scann/docs/algorithms.md.
+    """
+    leaves = int(len(rows) ** 0.5)
+    library: Any = importlib.import_module("scann").scann_ops_pybind
+    builder = library.builder(rows, K, "dot_product")
+    builder = builder.tree(
+        leaves, min(leaves, max(20, leaves // 4)), training_sample_size=len(rows)
+    )
+    builder = builder.score_ah(2, anisotropic_quantization_threshold=0.2)
+    index = builder.reorder(100).build()
+
+    def search(queries: Rows, k: int) -> tuple[Any, Any]:
+        places, scores = index.search_batched(queries, final_num_neighbors=k)
+        return scores, places
+
+    yield Opened(_Called(search), None)
 
 
 Maker = Callable[[Path, Rows], Any]
@@ -392,6 +438,8 @@ STORES: dict[str, Maker] = {
     "chroma": _chroma,
     "pgvector": _pgvector,
     "annoy": _annoy,
+    "hnswlib": _hnswlib,
+    "scann": _scann,
     "kd-tree": _tree("KDTree"),
     "ball tree": _tree("BallTree"),
 }
@@ -401,6 +449,8 @@ _NEEDS = {
     "chroma": ("langchain_chroma",),
     "pgvector": ("langchain_postgres", "pgserver"),
     "annoy": ("langchain_community", "annoy"),
+    "hnswlib": ("hnswlib",),
+    "scann": ("scann",),
     "kd-tree": ("sklearn",),
     "ball tree": ("sklearn",),
 }

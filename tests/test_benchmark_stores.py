@@ -34,6 +34,17 @@ def test_stores_of_langchain_find_nearly_all(rows, name):
     assert row["over LangChain"] is not None
 
 
+@pytest.mark.engines
+@pytest.mark.parametrize("name", ["hnswlib", "scann"])
+def test_other_libraries_indexes_find_nearly_all(rows, name):
+    assert _measured(name, rows)["recall@10"] >= 0.9
+
+
+@pytest.mark.parametrize("name", ["kd-tree", "ball tree"])
+def test_classical_trees_find_all(rows, name):
+    assert _measured(name, rows)["recall@10"] == 1.0
+
+
 def test_a_store_whose_engine_is_not_there_is_named(monkeypatch):
     monkeypatch.delenv("ANGLER_MILVUS_URI", raising=False)
 

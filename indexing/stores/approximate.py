@@ -20,7 +20,7 @@ from indexing.stores.base import (
     check_search,
 )
 from indexing.stores.exact import ExactStore
-from indexing.stores.faiss import FaissIndex, Setting, inner_products, nearest_rows
+from indexing.stores.faiss import Chosen, FaissIndex, Setting, inner_products, nearest_rows
 from indexing.stores.index_types import AUTO, DEFAULT_RECALL, FLAT, Recipe, recipe
 from indexing.stores.tuning import K, Sample, Space, tune
 
@@ -90,11 +90,17 @@ class ApproximateStore:
         self._rows = rows
         self._ids = ids
         self._order = np.argsort(ids, kind="stable")
-        self._removed = np.zeros(len(ids), bool)
-        self._masks: dict[int, tuple[NDArray[np.int64], NDArray[np.bool_]]] = {}
+        self._without(np.zeros(len(ids), bool))
+
+    def _without(self, removed: NDArray[np.bool_]) -> None:
+        """Take over which rows are removed."""
+        self._removed = removed
+        self._all = Chosen(~removed) if removed.any() else None
+        """What a search finds that names no ids; None for every row."""
+        self._masks: dict[int, tuple[NDArray[np.int64], Chosen]] = {}
 
     def __len__(self) -> int:
-        return len(self._ids) - int(np.count_nonzero(self._removed))
+        return len(self._ids) if self._all is None else self._all.count
 
     @property
     def facts(self) -> StoreFacts | None:
@@ -111,7 +117,7 @@ class ApproximateStore:
             np.concatenate([held, ids.astype(np.int64)]),
             np.concatenate([self._rows, embeddings.astype(np.float32)]),
         )
-        self._removed[: len(removed)] = removed
+        self._without(np.pad(removed, (0, len(embeddings))))
         if self._index is not None:
             self._index.add(np.asarray(embeddings, np.float32))
         elif recipe(self._index_type, len(self._ids), self._rows.shape[1]).name != FLAT:
@@ -138,7 +144,7 @@ class ApproximateStore:
             return False
         is_same = (old._index_type, old._target) == (self._index_type, self._target)
         is_large = len(self._rows) > _MOST_GROWTH * old._facts.trained
-        if not is_same or is_large or not old._index.has_cells or old._removed.any():
+        if not is_same or is_large or not old._index.has_cells or old._all is not None:
             return False
         if recipe(self._index_type, *self._rows.shape).name != old._facts.index_type:
             return False
@@ -179,8 +185,9 @@ class ApproximateStore:
 
     def remove(self, ids: NDArray[np.int64]) -> None:
         """Remove rows; ids that are not there are passed over."""
-        self._removed[self._places(ids)] = True
-        self._masks = {}
+        removed = self._removed.copy()  # a search that is under way has that of before
+        removed[self._places(ids)] = True
+        self._without(removed)
 
     def _places(self, ids: NDArray[np.int64]) -> NDArray[np.int64]:
         """Where the rows with these ids stand, those that there are."""
@@ -203,7 +210,7 @@ class ApproximateStore:
         """The `k` best rows that are found for each query, with their exact scores."""
         check_search(queries, k, self._rows.shape[1], allowed, excluded)
         chosen = self._chosen(allowed, excluded)
-        count = len(self._ids) if chosen is None else int(np.count_nonzero(chosen))
+        count = len(self._ids) if chosen is None else chosen.count
         few = max(COMPARED_ROWS, COMPARED_SHARE * len(self._ids)) if allowed is not None else k
         if self._index is None or self._facts is None or self._recipe is None or count <= few:
             return self._compared(queries, k, chosen)
@@ -215,25 +222,25 @@ class ApproximateStore:
 
     def _chosen(
         self, allowed: NDArray[np.int64] | None, excluded: NDArray[np.int64] | None
-    ) -> NDArray[np.bool_] | None:
-        """For each row whether it may be found; None if all may."""
+    ) -> Chosen | None:
+        """Which rows may be found; None if all may."""
         given = excluded if allowed is None else allowed
         if given is None or (allowed is None and not len(given)):
-            return ~self._removed if self._removed.any() else None
+            return self._all
         known = self._masks.get(id(given))
         if known is not None and known[0] is given:
             return known[1]
         mask = np.zeros(len(self._ids), bool)
         mask[self._places(given)] = True
-        mask = (mask if allowed is not None else ~mask) & ~self._removed
+        chosen = Chosen((mask if allowed is not None else ~mask) & ~self._removed)
         if not given.flags.writeable:
             # Whoever can no longer change the ids means the same by them next time.
             kept = list(self._masks.items())[-_KEPT_MASKS + 1 :]
-            self._masks = {**dict(kept), id(given): (given, mask)}
-        return mask
+            self._masks = {**dict(kept), id(given): (given, chosen)}
+        return chosen
 
     def _compared(
-        self, queries: NDArray[np.float32], k: int, chosen: NDArray[np.bool_] | None
+        self, queries: NDArray[np.float32], k: int, chosen: Chosen | None
     ) -> SearchResult:
         """Exact search among the chosen rows."""
         if chosen is None and len(self._ids) > COMPARED_ROWS:  # too many to copy
@@ -243,7 +250,7 @@ class ApproximateStore:
                 np.pad(scores, missing, constant_values=-np.inf),
                 np.pad(self._ids[places], missing, constant_values=NO_ID),
             )
-        places = np.arange(len(self._ids)) if chosen is None else np.flatnonzero(chosen)
+        places = np.arange(len(self._ids)) if chosen is None else np.flatnonzero(chosen.rows)
         store = ExactStore(self._rows.shape[1])
         store.add(self._ids[places], self._rows[places])
         return store.search(queries, k)
@@ -255,7 +262,7 @@ class ApproximateStore:
         k: int,
         setting: Setting,
         exact_scores: bool,
-        chosen: NDArray[np.bool_] | None,
+        chosen: Chosen | None,
     ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
         """Exact scores and places of the best rows, shape (m, k) each."""
         if exact_scores:
@@ -264,12 +271,12 @@ class ApproximateStore:
         depth = max(k, min(max(k, K) * setting.refine, len(self._rows)))
         _, places = index.search(queries, depth, setting, chosen)
         scores = inner_products(queries, self._rows, places)
+        row = np.arange(len(scores))[:, None]
         if scores.shape[1] > 4 * k:
             first = np.argpartition(-scores, k - 1, axis=1)[:, :k]
-            scores = np.take_along_axis(scores, first, axis=1)
-            places = np.take_along_axis(places, first, axis=1)
+            scores, places = scores[row, first], places[row, first]
         best = np.argsort(-scores, axis=1, kind="stable")[:, :k]
-        return np.take_along_axis(scores, best, axis=1), np.take_along_axis(places, best, axis=1)
+        return scores[row, best], places[row, best]
 
     def list_sizes(self) -> NDArray[np.int64]:
         """How many rows each cell of an inverted file holds; empty where there are none."""
@@ -288,7 +295,7 @@ class ApproximateStore:
             self._index.save(folder / INDEX_FILE)
             facts["made"] = self._facts.as_dict()
         (folder / FACTS_FILE).write_text(json.dumps(facts, indent=1), "utf-8")
-        if self._removed.any():
+        if self._all is not None:
             np.save(folder / _REMOVED_FILE, self._removed)
 
     @classmethod
@@ -335,7 +342,7 @@ class ApproximateStore:
             np.load(folder / EMBEDDINGS, mmap_mode="r", allow_pickle=False),
         )
         if (folder / _REMOVED_FILE).is_file():
-            store._removed = np.load(folder / _REMOVED_FILE, allow_pickle=False)
+            store._without(np.load(folder / _REMOVED_FILE, allow_pickle=False))
         store._index = store._facts = store._recipe = None
         if "made" in values:
             store._facts = StoreFacts.from_dict(values["made"])
@@ -364,7 +371,12 @@ def _space(index: FaissIndex, found: Recipe, count: int) -> Space:
     refines: tuple[int, ...] = (1,) if found.exact_scores else _REFINES
     if index.has_cells:
         per_cell = count / index.cells
-        return Space(most_effort=index.cells, effort_ns=per_cell * found.scan_ns, refines=refines)
+        return Space(
+            most_effort=index.cells,
+            effort_ns=per_cell * found.scan_ns,
+            refines=refines,
+            spare=found.spare,
+        )
     if index.has_graph:
         # A walk keeps at least as many candidates as are fetched: more of them is more effort.
         refines = refines[:2]

@@ -4,7 +4,9 @@ The one place that imports FAISS.
 """
 
 import struct
+import threading
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -147,11 +149,30 @@ class Setting:
         return {name: value for name, value in asdict(self).items() if value}
 
 
+class Chosen:
+    """Which rows may be found; what FAISS needs of it is made once."""
+
+    def __init__(self, rows: NDArray[np.bool_]) -> None:
+        """Of a mask with one place for each row, which nobody changes any more."""
+        self.rows = rows
+
+    @cached_property
+    def count(self) -> int:
+        """How many there are."""
+        return int(np.count_nonzero(self.rows))
+
+    @cached_property
+    def bits(self) -> NDArray[np.uint8]:
+        """Eight rows in a byte, the first one in its lowest bit."""
+        return np.packbits(self.rows, bitorder="little")
+
+
 class FaissIndex:
     """Any FAISS index over rows numbered from 0; what is searched for goes with each search.
 
     FAISS lets several threads search an index on the CPU as long as none of them changes it, so
-    nothing is set on it: parameters and selections are made for each call.
+    nothing is set on it: parameters go with each call. FAISS may write into these, so that no two
+    threads share them.
     """
 
     def __init__(self, index: Any, file: Path | None = None) -> None:  # noqa: ANN401 - faiss is untyped
@@ -161,6 +182,7 @@ class FaissIndex:
         self.has_cells = isinstance(self._core, faiss.IndexIVF)
         self.has_graph = isinstance(self._core, faiss.IndexHNSW)
         self._selects = self.has_cells or isinstance(self._core, _SELECTING)
+        self._of_thread = threading.local()
 
     @property
     def raw(self) -> Any:  # noqa: ANN401 - faiss is untyped
@@ -330,7 +352,7 @@ class FaissIndex:
         queries: NDArray[np.float32],
         k: int,
         setting: Setting,
-        chosen: NDArray[np.bool_] | None = None,
+        chosen: Chosen | None = None,
     ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
         """Scores and numbers of the best rows, shape (m, k) each; -1 where there are fewer.
 
@@ -338,28 +360,34 @@ class FaissIndex:
             queries: Shape (m, dim).
             k: How many.
             setting: How thoroughly.
-            chosen: For each row whether it may be found; None for all.
+            chosen: Which rows may be found; None for all.
         """
         rows = np.ascontiguousarray(queries, np.float32)
         if chosen is not None and not self._selects:
             return self._sifted(rows, k, setting, chosen)
-        selector = None
-        if chosen is not None:
-            selector = faiss.IDSelectorBitmap(np.packbits(chosen, bitorder="little"))
-        params = _nested(self._index, k, setting, selector)
+        params = self._parameters(k, setting, chosen)
         scores, places = self._index.search(rows, k, params=params)
         return scores, places
 
+    def _parameters(self, k: int, setting: Setting, chosen: Chosen | None) -> Any:  # noqa: ANN401 - faiss is untyped
+        """Search parameters of this thread: making them takes a tenth of a quick search."""
+        wanted = (k, setting, chosen)
+        if getattr(self._of_thread, "wanted", None) != wanted:
+            selector = None if chosen is None else faiss.IDSelectorBitmap(chosen.bits)
+            self._of_thread.params = _nested(self._index, k, setting, selector)
+            self._of_thread.wanted = wanted
+        return self._of_thread.params
+
     def _sifted(
-        self, queries: NDArray[np.float32], k: int, setting: Setting, chosen: NDArray[np.bool_]
+        self, queries: NDArray[np.float32], k: int, setting: Setting, chosen: Chosen
     ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
         """For indexes that cannot select: more are fetched, until enough of them are chosen."""
-        share = max(1, int(np.count_nonzero(chosen))) / len(chosen)
+        share = max(1, chosen.count) / len(chosen.rows)
         fetched = min(len(self), int(2 * k / share) + 1)
         while True:
             params = _nested(self._index, fetched, setting, None)
             scores, places = self._index.search(queries, fetched, params=params)
-            kept = (places >= 0) & chosen[places]
+            kept = (places >= 0) & chosen.rows[places]
             if fetched == len(self) or (kept.sum(axis=1) >= k).all():
                 break
             fetched = min(len(self), 4 * fetched)

@@ -46,6 +46,8 @@ class Space:
     """About what one more unit of effort costs a query."""
     refines: tuple[int, ...]
     """Candidates for each result, ascending."""
+    spare: int = 1
+    """Times as many candidates are taken as the sample asks for."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -137,6 +139,7 @@ def tune(search: Searching, sample: Sample, space: Space, target: float) -> Tune
         if reached >= target and (best is None or cost < best[0]):
             best = (cost, effort, refine)
     _, effort, refine = best or highest
+    refine *= space.spare
     measured, _ = sample.recall(search, effort, refine, sample.judged_by)
     while best is not None and measured < target and effort < space.most_effort:
         effort = min(space.most_effort, effort + max(1, effort // 8))

@@ -442,3 +442,30 @@ def test_another_type_or_recall_is_made_anew(folders, tmp_path, changed):
     build_store("faiss", tmp_path, IDS[100:], ROWS[100:], grown_from=folders("ivf_flat"), **choices)
 
     assert open_store("faiss", tmp_path).facts.trained == COUNT - 100
+
+
+@pytest.mark.parametrize("name", ["ivf_sq8", "hnsw", "scann"])
+def test_a_search_forgets_the_selection_of_the_one_before(folders, name):
+    store = open_store("faiss", folders(name))
+    few = np.sort(IDS[:4_000])
+    few.flags.writeable = False  # so that what is made of it is kept
+    asked = [None, few, None, few, few[::2], None]
+
+    found = [store.search(QUERIES, 10, allowed=allowed) for allowed in asked]
+
+    for place, allowed in enumerate(asked):
+        alone = open_store("faiss", folders(name)).search(QUERIES, 10, allowed=allowed)
+        np.testing.assert_array_equal(found[place].ids, alone.ids)
+        if allowed is not None:
+            assert set(found[place].ids.ravel().tolist()) - {-1} <= set(allowed.tolist())
+    store.remove(few[:100])
+    left = store.search(QUERIES, 10)
+    assert not set(left.ids.ravel().tolist()) & set(few[:100].tolist())
+    assert len(store) == COUNT - 100
+
+
+def test_bits_of_rabitq_are_scored_again_twice_over(folders):
+    made = read_facts(folders("rabitq"))["made"]
+
+    assert made["setting"]["refine"] % 2 == 0
+    assert made["recall"] >= made["target"]  # with as many candidates as it then takes
