@@ -11,6 +11,9 @@ from app.searching import Found
 from indexing import Hit
 from indexing.answers import ScoredSentence
 
+_GLIMPSE = 120
+"""Characters; the line shows as many as it has room for."""
+_MARKS = re.compile(r"[*_`#|>]+")
 _CITATION = re.compile(r"\[(\d{1,4})\]")
 
 
@@ -55,10 +58,16 @@ def _source(hit: Hit, base: str, prefix: str, say: Say) -> str:
     below = "".join(f"<span>{escape(fact)}</span>" for fact in facts if fact)
     text = to_html(hit.text, is_markdown=is_markdown(hit))
     return (
-        f'<details><summary><span class="angler-number">{hit.rank}</span>{name}</summary>'
+        f'<details><summary><span class="angler-number">{hit.rank}</span>{name}'
+        f'<span class="glimpse">{escape(_glimpse(hit.text))}</span></summary>'
         f'<div id="{prefix}-{hit.rank}" class="angler-text" lang="{language_of(hit.text)}">{text}'
         f'<p class="facts">{below}</p></div></details>'
     )
+
+
+def _glimpse(text: str) -> str:
+    """How a passage begins: several may come from one document."""
+    return " ".join(_MARKS.sub(" ", text).split())[:_GLIMPSE]
 
 
 def _link(number: int, prefix: str, say: Say) -> str:

@@ -61,6 +61,7 @@ def test_an_answer_is_quoted_word_for_word_and_its_numbers_open_passages(
     cited = set(re.findall(r'href="#(t1-\d+)"', found))
     assert cited
     assert cited <= set(re.findall(r'id="(t1-\d+)"', found))
+    assert 'class="glimpse">An angler catches fish' in found  # which of a document's passages it is
     assert not titles(page)
 
 
