@@ -12,8 +12,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from itertools import islice
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,8 +20,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.machine import judged_sets, write_result
-from benchmarks.search_modes import embeddings_of
-from data import BeirDataset, load_beir
+from benchmarks.search_modes import embeddings_of, some_queries
+from data import load_beir
 from data.pair_files import load_labelled_pairs
 from data.pairs import PairRecord
 from encoder import load_encoder, load_reranker
@@ -157,18 +156,11 @@ def _judged(folder: Path) -> tuple[list[PairRecord], list[str]]:
 def _candidates(
     name: str, split: str, most: int, encoder: "Encoder", cache: Path, mode: Mode
 ) -> CandidateSet:
-    dataset = _some(load_beir(judged_sets() / name, split), most)
+    dataset = some_queries(load_beir(judged_sets() / name, split), most)
     rankings = DatasetRankings(dataset, encoder)
     path = cache / encoder.spec.fingerprint[:16] / f"{name}.npy"
     known = DatasetRankings(dataset, encoder, embeddings=embeddings_of(path, rankings))
     return candidates_of(known, mode)
-
-
-def _some(dataset: BeirDataset, most: int) -> BeirDataset:
-    names = list(dataset.queries)
-    random.Random(0).shuffle(names)
-    queries = {name: dataset.queries[name] for name in sorted(islice(names, most))}
-    return replace(dataset, queries=queries, qrels={name: dataset.qrels[name] for name in queries})
 
 
 def _log_odds(reranker: "Reranker") -> ScoreTexts:

@@ -8,6 +8,7 @@ that is shown here.
 import argparse
 import csv
 import json
+import random
 import sys
 from dataclasses import dataclass, replace
 from itertools import islice
@@ -19,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.machine import judged_sets, write_result
-from data import load_beir
+from data import BeirDataset, load_beir
 from encoder import load_encoder
 from indexing.evaluation import Evaluation, compare, score_rankings
 from indexing.fusion import Fusion, FusionMethod
@@ -57,8 +58,9 @@ class Row:
     calibrated: Evaluation | None
     """Hybrid with what the set's development or training queries choose, if it has such."""
     fusion: Fusion | None
-    reranked: Evaluation | None
-    """Hybrid with its first documents put in order by a reranker, if one was named."""
+    reranked: tuple[Evaluation, Evaluation] | None = None
+    """Hybrid of some queries, and with its first documents put in order by a reranker, if one was
+    named."""
 
 
 def main() -> None:
@@ -66,6 +68,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.search_modes", description=__doc__)
     parser.add_argument("--sets", nargs="+", default=list(SETS), help="default: all")
     parser.add_argument("--rerank", metavar="M", help="a reranker, for one more column")
+    parser.add_argument("--rerank-queries", type=int, default=100, help="most of a set (100)")
     parser.add_argument("--cache", default=f"{gettempdir()}/angler-embeddings", help="a folder")
     parser.add_argument("--write", action="store_true", help="write results/search-modes.*")
     arguments = parser.parse_args()
@@ -75,11 +78,21 @@ def main() -> None:
     rows = []
     for name in arguments.sets:
         print(f"{name} ...", file=sys.stderr)
-        rows.append(_measure(folder / name, encoder, Path(arguments.cache), reranking))
+        row = _measure(folder / name, encoder, Path(arguments.cache))
+        if reranking is not None:
+            row = replace(row, reranked=_reranked(folder / name, encoder, arguments, reranking))
+        rows.append(row)
     text = _table(rows, folder) + "\n\n" + _summary(rows)
+    if reranking is not None:
+        text += (
+            f"\n\nThe last column is of {arguments.rerank_queries} queries of each set, drawn by "
+            f"chance: with the first {reranking.depth} hits of hybrid put in order by "
+            f"{Path(reranking.name).name}, and before."
+        )
     print(text)
     if arguments.write:
-        command = "python -m benchmarks.search_modes --write"
+        named = f" --rerank {Path(arguments.rerank).name}" if arguments.rerank else ""
+        command = f"python -m benchmarks.search_modes{named} --write"
         write_result(
             "search-modes.md", "Ways of searching", command, text, encoder_runs_on=encoder.engine
         )
@@ -88,10 +101,17 @@ def main() -> None:
         path.write_text(json.dumps(measured, indent=1, ensure_ascii=False) + "\n", "utf-8")
 
 
-def _measure(folder: Path, encoder: "Encoder", cache: Path, reranking: Reranking | None) -> Row:
-    dataset = load_beir(folder, "dev" if folder.name in ONLY_DEV else "test")
-    first = DatasetRankings(dataset, encoder)
-    embeddings = embeddings_of(cache / encoder.spec.fingerprint[:16] / f"{folder.name}.npy", first)
+def _measured_split(folder: Path) -> BeirDataset:
+    return load_beir(folder, "dev" if folder.name in ONLY_DEV else "test")
+
+
+def _kept(folder: Path, encoder: "Encoder", cache: Path) -> NDArray[np.float32]:
+    path = cache / encoder.spec.fingerprint[:16] / f"{folder.name}.npy"
+    return embeddings_of(path, DatasetRankings(_measured_split(folder), encoder))
+
+
+def _measure(folder: Path, encoder: "Encoder", cache: Path) -> Row:
+    dataset, embeddings = _measured_split(folder), _kept(folder, encoder, cache)
     rankings = DatasetRankings(dataset, encoder, embeddings=embeddings)
     ranks = Fusion(method=FusionMethod.RRF, dense_share=0.5)
     by_ranks = DatasetRankings(dataset, encoder, embeddings=embeddings, fusion=ranks)
@@ -106,10 +126,26 @@ def _measure(folder: Path, encoder: "Encoder", cache: Path, reranking: Reranking
         rrf=score_rankings(by_ranks, Mode.HYBRID),
         calibrated=calibrated,
         fusion=fusion,
-        reranked=None
-        if reranking is None
-        else score_rankings(rankings, Mode.HYBRID, reranking=reranking),
     )
+
+
+def _reranked(
+    folder: Path, encoder: "Encoder", arguments: argparse.Namespace, reranking: Reranking
+) -> tuple[Evaluation, Evaluation]:
+    """Hybrid of some queries, and the same with its first hits put in order."""
+    some = some_queries(_measured_split(folder), arguments.rerank_queries)
+    embeddings = _kept(folder, encoder, Path(arguments.cache))
+    rankings = DatasetRankings(some, encoder, embeddings=embeddings)
+    after = score_rankings(rankings, Mode.HYBRID, reranking=reranking)
+    return score_rankings(rankings, Mode.HYBRID), after
+
+
+def some_queries(dataset: BeirDataset, most: int) -> BeirDataset:
+    """A set with so many of its queries, drawn by chance."""
+    names = list(dataset.queries)
+    random.Random(0).shuffle(names)
+    queries = {name: dataset.queries[name] for name in sorted(islice(names, most))}
+    return replace(dataset, queries=queries, qrels={name: dataset.qrels[name] for name in queries})
 
 
 def _chosen(folder: Path, encoder: "Encoder", embeddings: NDArray[np.float32]) -> Fusion | None:
@@ -147,7 +183,7 @@ def _table(rows: list[Row], folder: Path) -> str:
             f"| {minilm.get(key, '')} | {_figure(row.lexical)} | {bm25.get(key, '')} "
             f"| {_figure(row.hybrid)} | {found['difference']:+.3f} | {found['p']:.3f} "
             f"| {_calibrated(row)} | {_mean(row.rrf):.3f} "
-            f"| {_figure(row.reranked) if row.reranked else 'no reranker named'} |"
+            f"| {_before_and_after(row)} |"
         )
     return "\n".join(lines)
 
@@ -156,6 +192,14 @@ def _calibrated(row: Row) -> str:
     if row.calibrated is None or row.fusion is None:
         return ""
     return f"{_mean(row.calibrated):.3f} ({row.fusion.method} {row.fusion.dense_share:g})"
+
+
+def _before_and_after(row: Row) -> str:
+    if row.reranked is None:
+        return "no reranker named"
+    before, after = row.reranked
+    found = compare(before, after)[METRIC]
+    return f"{_mean(after):.3f} (before {_mean(before):.3f}, p {found['p']:.3f})"
 
 
 def _mean(evaluation: Evaluation) -> float:

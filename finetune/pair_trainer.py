@@ -98,7 +98,9 @@ class PairTrainer(StepTrainer):
         lists = lists_of(inputs)
         total = torch.zeros((), device=self._reranker.device)
         # No list knows of another, so that the sum over portions is exactly that of one large step.
-        for portion in self.portions(model, self.own_share(lists, "queries")):
+        own, size = self.own_share(lists, "queries"), self._config.batch_size
+        portions = [own[start : start + size] for start in range(0, len(own), size)]
+        for portion in self.one_by_one(model, portions):
             part = list_loss(self._scored(model, portion), portion, self._config.loss)
             part = part * (len(portion) / len(lists))
             self.accelerator.backward(part * self.args.world_size)

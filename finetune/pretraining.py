@@ -125,15 +125,14 @@ class PretrainTrainer(StepTrainer):
 
     def add_gradients(self, model: torch.nn.Module, inputs: Any) -> Tensor:  # noqa: ANN401 - a TextBatch
         """The work of a step; gives its loss."""
-        seed = f"{self._config.seed}/{inputs.step}"
         # Every process masks all texts, so that each knows what the whole step asks for.
-        masked = self._pretraining.masked(inputs.texts, random.Random(seed))
+        drawn = random.Random(f"{self._config.seed}/{inputs.step}")
+        masked = self._pretraining.masked(inputs.texts, drawn)
         asked = asked_for(masked)
         total = torch.zeros((), device=self._pretraining.device)
-        own = self.own_share(masked, "texts")
-        for number, portion in enumerate(self.portions(model, own)):
-            drawn = f"{seed}/{self.args.process_index}/{number}"
-            part = loss_of(model, portion, asked, self._hidden_share, drawn)
+        portions = _portions(self.own_share(masked, "texts"), self._config.batch_size)
+        for portion in self.one_by_one(model, portions):
+            part = loss_of(model, portion, asked, self._hidden_share)
             self.accelerator.backward(part * self.args.world_size)
             total += part.detach()
         mean: Tensor = total * self.args.world_size
@@ -151,7 +150,6 @@ def loss_of(
     texts: Sequence[MaskedText],
     asked: tuple[int, int],
     hidden_share: float,
-    seed: str,
 ) -> Tensor:
     """What some texts add to the loss: mean cross-entropy of guessed and of written tokens.
 
@@ -160,7 +158,6 @@ def loss_of(
         texts: Texts of one portion.
         asked: Of the whole step, as `asked_for`.
         hidden_share: As `visible_places`.
-        seed: Draws what the decoder sees.
     """
     device = next(model.parameters()).device
     width = max(len(text.ids) for text in texts)
@@ -173,8 +170,7 @@ def loss_of(
         labels[row, :length] = torch.tensor(text.labels)
         original[row, 1 : length - 1] = torch.tensor(text.original[1:-1])
         mask[row, :length] = 1
-    generator = torch.Generator().manual_seed(random.Random(seed).randrange(2**62))
-    visible = visible_places(mask, hidden_share, generator)
+    visible = visible_places(mask, hidden_share, [text.seed for text in texts])
     tensors = (ids, labels, original, mask, visible)
     guessed, written = model(*(tensor.to(device) for tensor in tensors))
     found: Tensor = guessed / asked[0] + written / asked[1]
@@ -261,11 +257,8 @@ def measured(pretraining: Pretraining, texts: Sequence[str], config: PretrainCon
     pretraining.module.eval()
     total = 0.0
     with torch.no_grad():
-        for number, portion in enumerate(_portions(masked, config.batch_size)):
-            part = loss_of(
-                pretraining.module, portion, asked, config.hidden_share, f"measured/{number}"
-            )
-            total += float(part)
+        for portion in _portions(masked, config.batch_size):
+            total += float(loss_of(pretraining.module, portion, asked, config.hidden_share))
     return round(total, 5)
 
 

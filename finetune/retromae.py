@@ -18,7 +18,7 @@ from encoder.backends.loading import silenced
 from encoder.errors import UsageError
 from encoder.pooling import pool
 from finetune.config import TrainConfig
-from finetune.trainable import TrainableEncoder, load_trainable
+from finetune.trainable import TrainableEncoder, load_trainable, set_dropout
 
 NOT_ASKED = -100
 """A label that torch's cross-entropy leaves out."""
@@ -35,6 +35,8 @@ class MaskedText(NamedTuple):
     """The hidden tokens at their places, elsewhere `NOT_ASKED`."""
     original: list[int]
     """What the decoder writes."""
+    seed: int
+    """Draws what the decoder sees: the same whatever the text is batched with."""
 
 
 @dataclass(frozen=True)
@@ -76,19 +78,19 @@ class Mask:
                 found[place] = self.mask_id
             elif turn < _AS_OTHER:
                 found[place] = drawn.randrange(self.vocabulary)
-        return MaskedText(found, labels, list(ids))
+        return MaskedText(found, labels, list(ids), drawn.getrandbits(62))
 
 
-def visible_places(mask: Tensor, hidden_share: float, generator: torch.Generator) -> Tensor:
+def visible_places(mask: Tensor, hidden_share: float, seeds: Sequence[int]) -> Tensor:
     """Which places of a text the decoder may look at to write each of its tokens.
 
     It never sees the token that it writes, always the embedding (place 0), and of the others a part
     that is drawn anew for each place.
 
     Args:
-        mask: 1 for real tokens, shape (batch, tokens).
+        mask: 1 for real tokens, which come first, shape (batch, tokens).
         hidden_share: Of the other tokens, 0 to 1.
-        generator: Draws, on the CPU.
+        seeds: One for each text.
 
     Returns:
         Boolean, shape (batch, tokens, tokens): row i may look at column j.
@@ -96,7 +98,10 @@ def visible_places(mask: Tensor, hidden_share: float, generator: torch.Generator
     Source: equations 6 and 7 of the paper.
     """
     batch, width = mask.shape
-    seen = torch.rand(batch, width, width, generator=generator) >= hidden_share
+    seen = torch.zeros(batch, width, width, dtype=torch.bool)
+    for row, (seed, length) in enumerate(zip(seeds, mask.sum(dim=1).tolist(), strict=True)):
+        drawn = torch.rand(length, length, generator=torch.Generator().manual_seed(seed))
+        seen[row, :length, :length] = drawn >= hidden_share
     seen &= ~torch.eye(width, dtype=torch.bool)
     # What is asked of place 0 is not counted; it looks at itself, so that it looks at something.
     seen[:, :, 0] = True
@@ -240,6 +245,8 @@ def load_pretraining(config: TrainConfig, mask_share: float) -> Pretraining:
         masked.get_output_embeddings().weight = words
     mask = Mask(*_mask_tokens(encoder), share=mask_share)
     module = RetroMae(encoder, masked).to(encoder.device)
+    if config.dropout is not None:
+        set_dropout(module, config.dropout)
     return Pretraining(encoder, module, mask, encoder.precision)
 
 

@@ -207,16 +207,17 @@ class StepTrainer(Trainer):
             )
         return own
 
-    def portions(self, model: torch.nn.Module, own: Sequence[Part]) -> Iterator[Sequence[Part]]:
-        """The parts of a share that are in memory together.
+    def one_by_one(
+        self, model: torch.nn.Module, portions: Sequence[Sequence[Part]]
+    ) -> Iterator[Sequence[Part]]:
+        """Portions of a step, as they come into memory.
 
         The processes add up their gradients in the last one, as the library wraps `model`.
         """
-        starts = range(0, len(own), self._config.batch_size)
-        for start in starts:
-            is_last = start == starts[-1]
+        for number, portion in enumerate(portions, 1):
+            is_last = number == len(portions)
             with nullcontext() if is_last else self.accelerator.no_sync(model):
-                yield own[start : start + self._config.batch_size]
+                yield portion
 
     def _at_once(
         self, model: torch.nn.Module, batch: Batch, tokens: Sequence[Tokens], own: list[int]

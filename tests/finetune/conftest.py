@@ -1,6 +1,8 @@
 """A small random model whose tokens are words, and pairs that it can learn something from."""
 
+import json
 import random
+import shutil
 
 import pytest
 
@@ -94,3 +96,37 @@ def scored_records() -> list[PairRecord]:
             )
         )
     return found
+
+
+@pytest.fixture(scope="session")
+def pair_model(tmp_path_factory, word_model):
+    """The folder of an encoder whose tokenizer joins pairs as BERT's does."""
+    from tokenizers import Tokenizer
+    from tokenizers.processors import TemplateProcessing
+
+    folder = tmp_path_factory.mktemp("pairs") / "model"
+    shutil.copytree(word_model, folder)
+    tokens = Tokenizer.from_file(str(folder / "tokenizer.json"))
+    tokens.post_processor = TemplateProcessing(
+        single="[CLS] $A [SEP]",
+        pair="[CLS] $A [SEP] $B:1 [SEP]:1",
+        special_tokens=[("[CLS]", 2), ("[SEP]", 3)],
+    )
+    tokens.save(str(folder / "tokenizer.json"))
+    return str(folder)
+
+
+@pytest.fixture(scope="session")
+def mask_model(word_model, tmp_path_factory):
+    """The small model with a mask token."""
+    from tokenizers import Tokenizer
+
+    folder = tmp_path_factory.mktemp("masked") / "model"
+    shutil.copytree(word_model, folder)
+    tokens = Tokenizer.from_file(str(folder / "tokenizer.json"))
+    tokens.add_special_tokens(["[UNK]"])
+    path = folder / "tokenizer_config.json"
+    values = json.loads(path.read_text())
+    values["mask_token"] = "w79"
+    path.write_text(json.dumps(values))
+    return str(folder)

@@ -2,7 +2,6 @@
 
 import json
 import random
-import shutil
 
 import numpy as np
 import pytest
@@ -24,24 +23,6 @@ from finetune.training import Material, train
 WORDS = [f"w{number}" for number in range(80)]
 RIGHT, WRONG = "w79", "w78"
 PAIRS = [("w1 w2 w3", "w4 w79 w5"), ("w9", "unknown words w78"), ("w1", "w2 " * 90)]
-
-
-@pytest.fixture(scope="session")
-def pair_model(tmp_path_factory, word_model):
-    """The folder of an encoder whose tokenizer joins pairs as BERT's does."""
-    from tokenizers import Tokenizer
-    from tokenizers.processors import TemplateProcessing
-
-    folder = tmp_path_factory.mktemp("pairs") / "model"
-    shutil.copytree(word_model, folder)
-    tokens = Tokenizer.from_file(str(folder / "tokenizer.json"))
-    tokens.post_processor = TemplateProcessing(
-        single="[CLS] $A [SEP]",
-        pair="[CLS] $A [SEP] $B:1 [SEP]:1",
-        special_tokens=[("[CLS]", 2), ("[SEP]", 3)],
-    )
-    tokens.save(str(folder / "tokenizer.json"))
-    return str(folder)
 
 
 @pytest.fixture(scope="session")
