@@ -13,7 +13,7 @@ from indexing.answers import ScoredSentence
 
 _GLIMPSE = 120
 """Characters; the line shows as many as it has room for."""
-_MARKS = re.compile(r"[*_`#|>]+")
+_MARKS = re.compile(r"```\w*|[*`#|>]+")
 _CITATION = re.compile(r"\[(\d{1,4})\]")
 
 
