@@ -110,13 +110,14 @@ class Browser:
             raise AskError(f"{question!r}: {self._find('[data-testid=stAlert]')[0].text}")
         return {WHOLE: taken}
 
+    def complaints(self) -> list[str]:
+        """What the browser complained about."""
+        log = self._driver.get_log("browser")  # type: ignore[no-untyped-call]
+        return [entry["message"] for entry in log if entry["level"] == "SEVERE"]
+
     def close(self) -> None:
         """Leave."""
-        log = self._driver.get_log("browser")  # type: ignore[no-untyped-call]
         self._driver.quit()
-        severe = [entry["message"] for entry in log if entry["level"] == "SEVERE"]
-        if severe:
-            raise AskError(f"the browser complained: {severe[0]}")
 
     def _find(self, selector: str) -> list[webdriver.remote.webelement.WebElement]:
         return self._driver.find_elements(By.CSS_SELECTOR, selector)

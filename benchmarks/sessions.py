@@ -183,6 +183,8 @@ def _run(url: str, process: int, sets: Path, folder: Path, arguments: argparse.N
             read.result()
         for one in sockets:
             one.close()
+        complaints = [line for browser in browsers for line in browser.complaints()]
+        tally.errors += [f"the browser complained: {line}" for line in complaints]
     return tally
 
 

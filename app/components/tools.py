@@ -76,7 +76,7 @@ def files(found: Found, address: Address, say: Say) -> None:
     with st.container(horizontal=True, gap="small", key="files"):
         st.download_button(
             "CSV",
-            data=as_csv(table),
+            data=lambda: as_csv(table),  # made when it is asked for: the page need not wait
             file_name="hits.csv",
             mime="text/csv",
             icon=":material/download:",
@@ -86,7 +86,7 @@ def files(found: Found, address: Address, say: Say) -> None:
         )
         st.download_button(
             "JSON",
-            data=as_json(address.query, table),
+            data=lambda: as_json(address.query, table),
             file_name="hits.json",
             mime="application/json",
             icon=":material/download:",

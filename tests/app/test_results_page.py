@@ -208,6 +208,15 @@ def test_a_table_reads_back_what_went_in(texts):
     )
 
 
+def test_files_are_made_when_they_are_asked_for(open_home, library, two):
+    page = open_home(library, "search", q="angler fish", mode="lexical")
+
+    buttons = [one.proto for one in page.get("download_button")]
+    assert [one.label for one in buttons] == ["CSV", "JSON"]
+    # A file that lay ready was looked at by the browser, and gone when the next search was quicker.
+    assert all(one.HasField("deferred_file_id") and not one.url for one in buttons)
+
+
 def test_json_holds_the_same_rows_and_no_place_on_the_server():
     hits = [hit(1, "text")]
 
