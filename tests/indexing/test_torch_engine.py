@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from indexing.errors import UsageError
-from indexing.stores.faiss import FaissIndex, Setting, _in_pairs
+from indexing.stores.faiss import Chosen, FaissIndex, Setting, _in_pairs
 from indexing.stores.torch_engine import TorchEngine, engine_for
 
 COUNT, DIM = 12_000, 32
@@ -153,7 +153,7 @@ def test_codes_of_four_bits_are_packed_as_faiss_packs_them(engine, factory):
     (scores, got), (want_scores, want) = (i.search(QUERIES, 10, setting) for i in (index, other))
     assert (got == want).mean() > 0.999
     np.testing.assert_allclose(scores, want_scores, atol=1e-4)
-    chosen = np.arange(COUNT) % 3 == 0  # packed or not, rows can be passed over
+    chosen = Chosen(np.arange(COUNT) % 3 == 0)  # packed or not, rows can be passed over
     assert set(index.search(QUERIES, 10, setting, chosen)[1].ravel() % 3) == {0}
     index.add(ROWS[:100], engine)  # onto what is there, FAISS packs alone
     assert len(index) == index.list_sizes().sum() == COUNT + 100
