@@ -150,6 +150,11 @@ def _schedule(sets: Sequence[TrainingSet], config: TrainConfig) -> "Steps":
     )
     if config.guide is None:
         return schedule
+    if all(found.is_scored for found in sets):
+        raise UsageError(
+            "A guide takes texts out of in-batch negatives, and scored pairs have none; leave "
+            "guide out, or give pairs without a score."
+        )
     from encoder.embedding_cache import EmbeddingCache
     from encoder.encoder import load_encoder
     from finetune.guide import GuidedSchedule

@@ -179,6 +179,13 @@ def test_a_guide_where_there_are_no_in_batch_negatives_is_refused(choices):
         TrainConfig(guide="x", guide_margin=-1.0)
 
 
+def test_a_guide_of_scored_pairs_alone_is_refused(word_model, scored_records, tmp_path):
+    config = TrainConfig(model=word_model, guide=word_model, holdout=0.0, device="cpu")
+
+    with pytest.raises(UsageError, match=r"scored pairs have none; leave guide out"):
+        train(Material(sets=[TrainingSet("s", scored_records)]), tmp_path / "run", config)
+
+
 def test_the_mask_is_that_of_the_pure_function():
     assert losses.false_negatives(
         torch.tensor([[1.0, 0.0]]), torch.tensor([[0.6, 0.8], [1.0, 0.0]])
