@@ -23,7 +23,11 @@ _TLS = {
     "server_name": "ANGLER_MILVUS_SERVER_NAME",
 }
 """Secrets, and what differs from machine to machine, stand in the environment, not in an index."""
+Connection = dict[str, str | bool | dict[str, int]]
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
+_NO_PINGS = {"grpc.keepalive_time_ms": 2**31 - 1}
+"""The client pings an idle server every ten seconds. Milvus Lite is a thread of this very process,
+and hangs up on whoever pings it for some minutes ("too many pings"): the next request was lost."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,9 +65,11 @@ class MilvusPlace:
         """For messages."""
         return f"Milvus Lite in {self.uri}" if self.is_lite else f"the Milvus server at {self.uri}"
 
-    def connection(self) -> dict[str, str | bool]:
+    def connection(self) -> Connection:
         """What the client needs to connect: address, token and certificates."""
-        found: dict[str, str | bool] = {"uri": self.uri, "token": os.environ.get(_TOKEN, "")}
+        found: Connection = {"uri": self.uri, "token": os.environ.get(_TOKEN, "")}
+        if self.is_lite:
+            found["grpc_options"] = _NO_PINGS
         if self.uri.startswith("https:"):
             found["secure"] = True
             found |= {key: os.environ[name] for key, name in _TLS.items() if os.environ.get(name)}

@@ -339,3 +339,13 @@ def test_a_collection_that_is_not_there_is_named(milvus_uri):
 def test_milvus_is_a_shared_store():
     assert is_shared("milvus")
     assert not is_shared("faiss")
+
+
+def test_an_idle_folder_is_not_pinged(tmp_path):
+    # Milvus Lite ends a connection that was pinged for some minutes while nobody asked anything.
+    place = MilvusPlace(uri=str(tmp_path / "milvus.db"), collection="c", knowledge_base="kb")
+    store = MilvusStore(place, DIM, create=True)
+
+    connection = store._client._get_connection()
+
+    assert connection._grpc_options["grpc.keepalive_time_ms"] == 2**31 - 1
