@@ -22,11 +22,13 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+import faiss
 import numpy as np
 
 import indexing.writing
 from benchmarks.machine import describe_machine
 from encoder import EncoderSpec
+from encoder.encoder import OnBatch
 from indexing import BuildConfig, IndexNotFoundError, build_index, managing, open_index, points
 from indexing.backup import backup_index
 from indexing.examining import Level, examine
@@ -36,7 +38,7 @@ from indexing.reencoding import reembed_index
 
 RESULT = Path(__file__).parent / "results" / "kill.md"
 DOCUMENTS = 24
-_DIM = 16
+_DIM, _AT_ONCE = 16, 4
 _DONE, _RAISED = 0, 1
 
 
@@ -71,10 +73,18 @@ class HashEncoder:
         """It knows every word."""
         return 0.0
 
-    def encode_documents(self, texts: list[str], **_: object) -> np.ndarray:
+    def encode_documents(
+        self, texts: list[str], *, on_batch: OnBatch | None = None, **_: object
+    ) -> np.ndarray:
         """A direction for each text."""
-        time.sleep(0.002 * len(texts))  # as if it were work, so that kills meet it
-        return self.encode_queries(texts)
+        rows = []
+        for start in range(0, len(texts), _AT_ONCE):
+            some = texts[start : start + _AT_ONCE]
+            time.sleep(0.002 * len(some))  # as if it were work, so that kills meet it
+            rows.append(self.encode_queries(some))
+            if on_batch is not None:
+                on_batch(list(range(start, start + len(some))), rows[-1])
+        return np.concatenate(rows)
 
     def encode_queries(self, texts: list[str], **_: object) -> np.ndarray:
         """A direction for each text."""
@@ -183,6 +193,8 @@ def forked(work: Callable[[], Any], *, kill_after_s: float | None = None) -> tup
     process = os.fork()
     if process == 0:
         os.close(read)
+        # OpenMP's threads of the parent are not here; whoever hands them work waits for ever.
+        faiss.omp_set_num_threads(1)
         code, value = _DONE, None
         try:
             value = work()

@@ -32,6 +32,8 @@ PRECISE = "torch float32"
 
 Progress = Callable[[int, int], None]
 """Called with (texts done, texts in all)."""
+OnBatch = Callable[[list[int], NDArray[np.float32]], None]
+"""Called with the positions of texts that are done, and their embeddings, shape (n, dim)."""
 
 
 class Encoder:
@@ -129,12 +131,15 @@ class Encoder:
         task: str | None = None,
         progress: Progress | None = None,
         report: EncodeReport | None = None,
+        on_batch: OnBatch | None = None,
     ) -> NDArray[np.float32]:
         """Embed texts to be found, with the document instruction of the model or of a named task.
 
-        Takes, returns and raises the same as `encode_queries`.
+        Takes, returns and raises the same as `encode_queries`. `on_batch` gets embeddings as they
+        are made, so that they can be kept while the others are still to come.
         """
-        return self._encode(texts, self.spec.template("document", task), progress, report)
+        template = self.spec.template("document", task)
+        return self._encode(texts, template, progress, report, on_batch=on_batch)
 
     def _encode(
         self,
@@ -143,6 +148,7 @@ class Encoder:
         progress: Progress | None,
         report: EncodeReport | None,
         first: int = 0,
+        on_batch: OnBatch | None = None,
     ) -> NDArray[np.float32]:
         """Embed texts whose first one is at the position `first` of the caller's."""
         bare = self._bare(texts, template, first)
@@ -154,6 +160,8 @@ class Encoder:
             repeats = [len(item.positions) for item in batch]
             embeddings[where] = rows if len(where) == len(batch) else rows.repeat(repeats, axis=0)
             done += len(where)
+            if on_batch is not None:
+                on_batch(where, embeddings[where])
             if progress is not None:
                 progress(done, len(bare))
         return embeddings

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from encoder.backends.remote import Answer, RefusedError, RemoteBackend, RemoteError, RemoteOptions
 from encoder.embedding_cache import EmbeddingCache, Row, digest_of
-from encoder.encoder import Encoder, Progress, changed_instructions
+from encoder.encoder import Encoder, OnBatch, Progress, changed_instructions
 from encoder.estimating import Spans, estimated_spans, spans_of_openai
 from encoder.remote_model import API, OPENAI, WITHOUT_DIMENSIONS, RemoteModel
 from encoder.report import EncodeReport
@@ -116,6 +116,7 @@ class RemoteEncoder(Encoder):
         progress: Progress | None,
         report: EncodeReport | None,
         first: int = 0,
+        on_batch: OnBatch | None = None,
     ) -> NDArray[np.float32]:
         texts = check_texts(texts, first)
         bare = self._bare(texts, template, first)
@@ -135,10 +136,16 @@ class RemoteEncoder(Encoder):
         ]
         asked = [item for item in every if item.digest not in rows]
         done = len(bare) - sum(len(item.positions) for item in asked)
+        if on_batch is not None:
+            known = [position for position, digest in enumerate(digests) if digest in rows]
+            on_batch(known, _gathered(rows, [digests[place] for place in known], self.spec.dim))
         for items, answer in self._answers(asked, first):
             self._remember(items, answer, report, first)
             rows |= dict(zip([item.digest for item in items], answer.rows, strict=True))
-            done += sum(len(item.positions) for item in items)
+            where = [position for item in items for position in item.positions]
+            done += len(where)
+            if on_batch is not None:
+                on_batch(where, _gathered(rows, [digests[place] for place in where], self.spec.dim))
             if progress is not None:
                 progress(done, len(bare))
         if not asked and bare and progress is not None:

@@ -176,8 +176,10 @@ class Tokenizer:
     def count(self, texts: Sequence[str], template: str, spec: EncoderSpec) -> list[int]:
         """Tokens of each text in its template, special tokens included, before any cut."""
         composed = [fill(template, text).composed for text in texts]
-        rows = [encoding.ids for encoding in self._backend.encode_batch_fast(composed)]
-        return [len(ids) + len(self._missing_end(ids, spec)) for ids in rows]
+        rows = self._backend.encode_batch_fast(composed)
+        if not spec.append_eos:
+            return list(map(len, rows))
+        return [len(row) + len(self._missing_end(row.ids, spec)) for row in rows]
 
     def unknown_share(self, text: str) -> float:
         """Share of the text's tokens that the vocabulary does not know, 0 to 1."""

@@ -205,7 +205,7 @@ def _sorted_out(
     features_of: Callable[[Sequence[int]], NDArray[np.float64]],
 ) -> tuple[Evidence, list[int]]:
     """The evidence of a ranking by what its chunks are judged by, and its hits that are wrong."""
-    chunks = asked.generation.chunks([*ids, *random_ids])
+    chunks = asked.chunks([*ids, *random_ids])
     others = [id_ for id_ in ids if chunks[id_].document not in question.documents]
     strangers = [id_ for id_ in random_ids if chunks[id_].document not in question.documents]
     shown = ids[:_SHOWN]

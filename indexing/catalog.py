@@ -113,6 +113,10 @@ class CatalogWriter:
             )
             _add_facts(self._connection, record.document.id, record.facts or _found_out(record))
 
+    def abandon(self) -> None:
+        """Close the file as it is."""
+        self._connection.close()
+
     def close(self) -> None:
         """Commit and close the file."""
         self._connection.executescript(_INDEXES + _FACT_INDEXES.format(where="main"))

@@ -19,12 +19,15 @@ from indexing.splitting import Piece
 if TYPE_CHECKING:
     from encoder import Encoder
 
-_PORTION_S = 1.5
+_KEPT_EVERY_S = 1.5
 """About how long encoding goes on before its rows are kept: what a crash costs at most."""
-_FIRST_PORTION = 32
-_SMALLEST_PORTION, _LARGEST_PORTION = 8, 2048
+_HEADS_AT_ONCE = 64
+"""Texts of which an encoder that weighs words gives embeddings and weights together."""
 
 Rows = dict[bytes, NDArray[np.float32]]
+Encoded = Callable[[int, int], None]
+"""Called with how many of how many texts are encoded, again and again."""
+Keep = Callable[[Sequence[int], NDArray[np.float32]], None]
 
 
 class Embedder:
@@ -57,16 +60,13 @@ class Embedder:
         self._old = old
         self._cache = EmbeddingCache() if cache is None else cache
         self._weights: dict[bytes, Weights] | None = {} if weighs_words else None
-        self._portion = _FIRST_PORTION
         self.dim = spec.dim
         self.tokens = 0
         """Tokens encoded so far."""
         self.seconds = 0.0
         """Seconds that encoding took so far."""
 
-    def rows(
-        self, pieces: Sequence[Piece], encoded: Callable[[int, int], None] | None = None
-    ) -> NDArray[np.float32]:
+    def rows(self, pieces: Sequence[Piece], encoded: Encoded | None = None) -> NDArray[np.float32]:
         """Embeddings of pieces, in their order; shape (n, dim).
 
         Args:
@@ -76,7 +76,7 @@ class Embedder:
         return self.rows_and_weights(pieces, encoded)[0]
 
     def rows_and_weights(
-        self, pieces: Sequence[Piece], encoded: Callable[[int, int], None] | None = None
+        self, pieces: Sequence[Piece], encoded: Encoded | None = None
     ) -> tuple[NDArray[np.float32], list[Weights] | None]:
         """As `rows`, with what the words of each piece weigh, where that is wanted."""
         digests = [digest_of_embedded(piece.embedded) for piece in pieces]
@@ -86,14 +86,8 @@ class Embedder:
         fresh = {d: p for d, p in zip(digests, pieces, strict=True) if d not in found}
         # Sorted, so that texts of like length are encoded together and little is padded.
         order = sorted(fresh, key=lambda digest: -fresh[digest].tokens)
-        done = 0
-        while done < len(order):
-            some = order[done : done + self._portion]
-            found |= self._encode(some, [fresh[digest] for digest in some])
-            done += len(some)
-            points.passing("portion encoded")
-            if encoded is not None:
-                encoded(done, len(order))
+        if order:
+            found |= self._encode(order, [fresh[digest] for digest in order], encoded)
         rows = np.empty((len(digests), self._spec.dim), np.float32)
         for place, digest in enumerate(digests):
             rows[place] = found[digest]
@@ -128,27 +122,84 @@ class Embedder:
         self._weights |= dict(zip(ids, weights, strict=True))
         return dict(zip(ids, self._old.embeddings(list(ids.values())), strict=True))
 
-    def _encode(self, digests: Sequence[bytes], pieces: Sequence[Piece]) -> Rows:
+    def _encode(
+        self, digests: Sequence[bytes], pieces: Sequence[Piece], encoded: Encoded | None
+    ) -> Rows:
+        def keep(places: Sequence[int], rows: NDArray[np.float32]) -> None:
+            self._journal.add([digests[place] for place in places], rows)
+            keys = [self._cache_key(pieces[place]) for place in places]
+            self._cache.put_many(self._spec.fingerprint, keys, rows)
+
         started = time.monotonic()
         texts = [piece.embedded for piece in pieces]
-        if self._weights is None:
-            rows = self._encoder().encode_documents(texts)
-        else:
-            heads = self._encoder().encode_heads(texts, with_multi=False)
-            rows = heads.dense
-            self._weights |= dict(zip(digests, heads.lexical, strict=True))
-        seconds = time.monotonic() - started
-        self._journal.add(digests, rows)
-        self._cache.put_many(self._spec.fingerprint, [self._cache_key(p) for p in pieces], rows)
+        keeper = _Keeper(len(texts), keep, encoded)
+        try:
+            if self._weights is None:
+                rows = self._encoder().encode_documents(texts, on_batch=keeper.add)
+            else:
+                rows = self._encode_heads(digests, texts, keeper, self._weights)
+            keeper.add_others(rows)
+        finally:
+            keeper.keep()
         self.tokens += sum(piece.tokens for piece in pieces)
-        self.seconds += seconds
-        fitting = int(len(pieces) * _PORTION_S / max(seconds, 1e-6))
-        # Not more than double: the first portion warms the engine up, and the long come first.
-        self._portion = min(max(fitting, _SMALLEST_PORTION), 2 * self._portion, _LARGEST_PORTION)
+        self.seconds += time.monotonic() - started
         return dict(zip(digests, rows, strict=True))
+
+    def _encode_heads(
+        self,
+        digests: Sequence[bytes],
+        texts: Sequence[str],
+        keeper: "_Keeper",
+        weights: dict[bytes, Weights],
+    ) -> NDArray[np.float32]:
+        rows = np.empty((len(texts), self.dim), np.float32)
+        for start in range(0, len(texts), _HEADS_AT_ONCE):
+            places = range(len(texts))[start : start + _HEADS_AT_ONCE]
+            heads = self._encoder().encode_heads([texts[i] for i in places], with_multi=False)
+            rows[places.start : places.stop] = heads.dense
+            weights |= zip((digests[i] for i in places), heads.lexical, strict=True)
+            keeper.add(places, heads.dense)
+        return rows
 
     def _cache_key(self, piece: Piece) -> bytes:
         return digest_of(piece.embedded, self._spec.template("document"))
+
+
+class _Keeper:
+    """Has embeddings kept while more of them are made."""
+
+    def __init__(self, total: int, keep: Keep, encoded: Encoded | None) -> None:
+        self._keep, self._encoded = keep, encoded
+        self._missing = set(range(total))
+        self._total = total
+        self._places: list[int] = []
+        self._rows: list[NDArray[np.float32]] = []
+        self._kept = time.monotonic()
+
+    def add(self, places: Sequence[int], rows: NDArray[np.float32]) -> None:
+        """Take embeddings, by the places of their texts."""
+        self._places += places
+        self._rows.append(rows)
+        self._missing.difference_update(places)
+        if time.monotonic() - self._kept >= _KEPT_EVERY_S:
+            self.keep()
+        if self._encoded is not None:
+            self._encoded(self._total - len(self._missing), self._total)
+
+    def add_others(self, rows: NDArray[np.float32]) -> None:
+        """Take those embeddings that an encoder did not give before its end."""
+        if self._missing:
+            places = sorted(self._missing)
+            self.add(places, rows[places])
+
+    def keep(self) -> None:
+        """Keep what was taken last."""
+        places, rows = self._places, self._rows
+        self._places, self._rows = [], []
+        if places:
+            self._keep(places, np.concatenate(rows))
+            points.passing("portion encoded")
+        self._kept = time.monotonic()
 
 
 def digest_of_embedded(text: str) -> bytes:

@@ -1,12 +1,22 @@
-"""Documents into an unfinished generation: split, encoded and written in portions."""
+"""Documents into an unfinished generation: split, encoded and written in portions.
+
+While a portion is encoded, the documents after it are read and split.
+"""
 
 import time
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from concurrent.futures import CancelledError, Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import TYPE_CHECKING, Self
+
+import numpy as np
+from numpy.typing import NDArray
 
 from data import Chunk, Document
 from indexing.catalog import ChunkRecord, DocumentRecord, FileState
 from indexing.embedding import Embedder, digest_of_embedded
+from indexing.sparse import Weights
 from indexing.splitting import Piece
 from indexing.work import State, WorkFile
 from indexing.writing import GenerationWriter
@@ -19,15 +29,49 @@ Progress = Callable[[int, int, str], None]
 
 ENCODED_AT_ONCE = 1024
 """Chunks that are sorted by length and encoded together."""
+ENCODED_FIRST = 128
+"""Chunks of the first portion, so that the encoder has not to wait for a whole one."""
 BLIND_SHARE = 0.3
 """Share of unknown tokens from which a document counts as unreadable for the encoder."""
 _BLIND_SAMPLE = 2000
 _SHOWN_EVERY_S = 0.1
 _NOTED_EVERY_S = 1.0
 
+_Rows = tuple[NDArray[np.float32], list[Weights] | None]
+
+
+@dataclass(slots=True)
+class _Portion:
+    """Documents that are encoded together."""
+
+    records: list[DocumentRecord] = field(default_factory=list)
+    pieces: list[Piece] = field(default_factory=list)
+    done: int = 0
+    """Texts that are encoded, of `total` that have to be."""
+    total: int = 1
+    is_unwanted: bool = False
+
+    @property
+    def ids(self) -> list[str]:
+        return [record.document.id for record in self.records]
+
+    @property
+    def documents_done(self) -> int:
+        """About how many documents are encoded."""
+        return len(self.records) * self.done // self.total
+
+    def note(self, done: int, total: int) -> None:
+        """Called where it is encoded, again and again."""
+        self.done, self.total = done, total
+        if self.is_unwanted:
+            raise CancelledError
+
 
 class Filler:
-    """Takes documents one by one; `finish` writes the last of them."""
+    """Takes documents one by one; `finish` writes the last of them.
+
+    Used as a context, it leaves no thread behind that still encodes.
+    """
 
     def __init__(
         self,
@@ -51,8 +95,26 @@ class Filler:
         self._encoder = encoder
         self._split = split
         self._shown = shown
-        self._records: list[DocumentRecord] = []
-        self._pieces: list[Piece] = []
+        self._source = ""
+        self._next = _Portion()
+        self._encoded: tuple[_Portion, Future[_Rows]] | None = None
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="encoding")
+
+    def __enter__(self) -> Self:
+        """Itself."""
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Wait for what is being encoded, a second or two; what is done of it is kept."""
+        if self._encoded is not None:
+            self._encoded[0].is_unwanted = True
+        self._thread.shutdown()
+        self._encoded = None  # its error holds this object, and with it files that are open
 
     def add(self, document: Document, state: FileState) -> None:
         """Split a document, and encode and write it with the others of its portion."""
@@ -63,27 +125,49 @@ class Filler:
 
     def add_record(self, record: DocumentRecord, pieces: Sequence[Piece]) -> None:
         """Encode and write a document whose chunks have their ids, one piece for each."""
-        self._shown(len(self.added), record.document.source)
-        self._records.append(record)
-        self._pieces += pieces
-        if len(self._pieces) >= ENCODED_AT_ONCE:
-            self.finish()
+        self._source = record.document.source
+        self._show()
+        self._next.records.append(record)
+        self._next.pieces += pieces
+        is_first = self._encoded is None
+        enough = min(ENCODED_FIRST, ENCODED_AT_ONCE) if is_first else ENCODED_AT_ONCE
+        if len(self._next.pieces) >= enough:
+            self._send()
 
     def finish(self) -> None:
         """Encode and write what was added last."""
-        if not self._records:
-            return
-        ids = [record.document.id for record in self._records]
-        self._work.move(ids, State.PARSED)
-        rows, weights = self._embedder.rows_and_weights(self._pieces, self._show_encoding)
-        self._writer.add(self._records, rows, weights)
-        self._work.move(ids, State.ENCODED)
-        self.added += ids
-        self._records, self._pieces = [], []
+        if self._next.records:
+            self._send()
+        if self._encoded is not None:
+            self._write(*self._encoded)
+            self._encoded = None
 
-    def _show_encoding(self, done: int, total: int) -> None:
-        now = len(self.added) + len(self._records) * done // total
-        self._shown(now, self._records[-1].document.source)
+    def _send(self) -> None:
+        """Have the next portion encoded, and write the one before meanwhile."""
+        before, portion = self._encoded, self._next
+        self._work.move(portion.ids, State.PARSED)
+        if before is not None:
+            self._wait_for(before[1])
+        pieces = portion.pieces
+        rows = self._thread.submit(self._embedder.rows_and_weights, pieces, portion.note)
+        self._encoded, self._next = (portion, rows), _Portion()
+        if before is not None:
+            self._write(*before)
+
+    def _write(self, portion: _Portion, rows: Future[_Rows]) -> None:
+        self._wait_for(rows)
+        self._writer.add(portion.records, *rows.result())
+        self._work.move(portion.ids, State.ENCODED)
+        self.added += portion.ids
+
+    def _wait_for(self, rows: Future[_Rows]) -> None:
+        while wait([rows], timeout=_SHOWN_EVERY_S).not_done:
+            self._show()
+        rows.result()
+
+    def _show(self) -> None:
+        encoded = self._encoded[0].documents_done if self._encoded is not None else 0
+        self._shown(len(self.added) + encoded, self._source)
 
     def _record(
         self, document: Document, state: FileState, pieces: Sequence[Piece]

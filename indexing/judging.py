@@ -62,7 +62,7 @@ def gather_evidence(
         return sum(worth[term] for term in worth.keys() & terms_in(text)) / total
 
     embedded = asked.generation.embedded_texts(ids)
-    texts = [chunk.text for chunk in asked.generation.chunks(ids).values()]
+    texts = [chunk.text for chunk in asked.chunks(ids).values()]
     sentences = [text[start:end] for text in texts for start, end in telling_sentences(text)]
     shares = asked.lexical_shares(ids)
     reads = mode is not Mode.LEXICAL

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from data import Chunk
 from indexing.filters import Filter
 from indexing.fusion import FUSED_DEPTH, trust_in
 from indexing.generation import Generation
@@ -41,6 +42,7 @@ class Query:
     """BM25 of the chunks that were met so far."""
     _lexical_is_whole: bool = field(default=False, init=False, repr=False)
     """Whether those are all that share a word with the query."""
+    _chunks: dict[int, Chunk] = field(default_factory=dict, init=False, repr=False)
 
     @cached_property
     def vector(self) -> NDArray[np.float32]:
@@ -116,6 +118,13 @@ class Query:
             )
             for id_, score in fused
         ]
+
+    def chunks(self, ids: Sequence[int]) -> dict[int, Chunk]:
+        """The chunks with these ids, each read once."""
+        missing = [id_ for id_ in ids if id_ not in self._chunks]
+        if missing:
+            self._chunks |= self.generation.chunks(missing)
+        return {id_: self._chunks[id_] for id_ in ids}
 
     def cosines(self, ids: Sequence[int]) -> NDArray[np.float32]:
         """The exact cosine of chunks, whether a leg found them or not."""

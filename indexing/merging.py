@@ -333,10 +333,11 @@ class _Merge:
         number, shown = next_number(self._index), Shown(len(changes.fresh), progress, self._work)
         fresh = [(self._offers[item.id], state) for item, state in changes.fresh]
         replaced = {offer.id for offer, _ in fresh} & self._held.states.keys()
-        with new_generation(self._index, number) as folder:
-            writer = GenerationWriter(
-                folder, self._old, self._terms, weighs_words=self._weighs_words()
-            )
+        weighs_words = self._weighs_words()
+        with (
+            new_generation(self._index, number) as folder,
+            GenerationWriter(folder, self._old, self._terms, weighs_words=weighs_words) as writer,
+        ):
             for start in range(0, len(fresh), _AT_ONCE):
                 shown(start, fresh[start][0].source)
                 self._copy(fresh[start : start + _AT_ONCE], writer)

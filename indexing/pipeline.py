@@ -338,9 +338,11 @@ class _Build:
         is_empty_shard = self._terms.shard and self._old is None and self._whole
         if first is None and not changed and not is_empty_shard:
             return
-        with new_generation(self._index, number) as folder:
-            weighs_words = first is not None and self._weighs_words()
-            writer = GenerationWriter(folder, self._old, self._terms, weighs_words=weighs_words)
+        weighs_words = first is not None and self._weighs_words()
+        with (
+            new_generation(self._index, number) as folder,
+            GenerationWriter(folder, self._old, self._terms, weighs_words=weighs_words) as writer,
+        ):
             if first is not None:
                 self._fill(writer, chain([first], documents), changes)
             self._drop_orphans(changes)
@@ -400,7 +402,7 @@ class _Build:
         total = len(changes.fresh) + len(changes.promoted)
         shown = Shown(total, self._watcher.progress, self._work)
         embedder = self._embedder()
-        filler = Filler(
+        with Filler(
             writer,
             embedder,
             self._work,
@@ -408,10 +410,10 @@ class _Build:
             split=self._split,
             next_id=self._next_id,
             shown=shown,
-        )
-        for document, state in documents:
-            filler.add(document, state)
-        filler.finish()
+        ) as filler:
+            for document, state in documents:
+                filler.add(document, state)
+            filler.finish()
         shown.end()
         self._next_id, self._blind = filler.next_id, filler.blind
         self._replaced = self._held.states.keys() & filler.added

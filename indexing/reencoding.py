@@ -102,10 +102,12 @@ class _Reembed:
             spec,
             weighs_words=weighs_words,
         )
-        with new_generation(self._index, number) as folder:
-            writer = GenerationWriter(folder, None, self._terms, weighs_words=weighs_words)
+        with (
+            new_generation(self._index, number) as folder,
+            GenerationWriter(folder, None, self._terms, weighs_words=weighs_words) as writer,
+        ):
             shown = Shown(self._old.manifest.documents, progress, self._work)
-            filler = Filler(
+            with Filler(
                 writer,
                 embedder,
                 self._work,
@@ -115,15 +117,15 @@ class _Reembed:
                 ),
                 next_id=next_chunk_id(self._index),
                 shown=shown,
-            )
-            for record in self._records():
-                pieces = self._pieces_that_fit(record)
-                if pieces is None:
-                    self._split_again += 1
-                    filler.add(record.document, record.state)
-                else:
-                    filler.add_record(record, pieces)
-            filler.finish()
+            ) as filler:
+                for record in self._records():
+                    pieces = self._pieces_that_fit(record)
+                    if pieces is None:
+                        self._split_again += 1
+                        filler.add(record.document, record.state)
+                    else:
+                        filler.add_record(record, pieces)
+                filler.finish()
             shown.end()
             write_duplicates(folder, read_duplicates(self._old.folder).values())
             manifest = writer.finish(

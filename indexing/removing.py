@@ -32,8 +32,10 @@ def remove_documents(index: Path, ids: Collection[str]) -> int:
         if not gone and len(kept) == len(duplicates):
             return 0
         number = next_number(index)
-        with new_generation(index, number) as folder:
-            writer = GenerationWriter(folder, old, terms_of(old.manifest))
+        with (
+            new_generation(index, number) as folder,
+            GenerationWriter(folder, old, terms_of(old.manifest)) as writer,
+        ):
             write_duplicates(folder, kept)
             writer.finish(
                 number,

@@ -36,22 +36,22 @@ def rewrite(
         embeddings: Gives them; otherwise those of `old` are taken as they are.
         repairs: Compare the rows of a shared store with what they should be.
     """
-    writer = GenerationWriter(
+    with GenerationWriter(
         folder,
         None,
         terms_of(old.manifest),
         weighs_words=old.weighs_words,
         repairs=repairs,
-    )
-    documents = 0
-    for records in old.portions():
-        documents += len(records)
-        ids = [chunk.chunk.id for record in records for chunk in record.chunks]
-        writer.add(records, (embeddings or _stored(old))(records), old.sparse_weights(ids))
-    for name in (DUPLICATES, CALIBRATION):
-        if (old.folder / name).is_file():
-            shutil.copy2(old.folder / name, folder / name)
-    return writer.finish(number, gone=set(), documents=documents, next_id=old.manifest.next_id)
+    ) as writer:
+        documents = 0
+        for records in old.portions():
+            documents += len(records)
+            ids = [chunk.chunk.id for record in records for chunk in record.chunks]
+            writer.add(records, (embeddings or _stored(old))(records), old.sparse_weights(ids))
+        for name in (DUPLICATES, CALIBRATION):
+            if (old.folder / name).is_file():
+                shutil.copy2(old.folder / name, folder / name)
+        return writer.finish(number, gone=set(), documents=documents, next_id=old.manifest.next_id)
 
 
 def _stored(old: Generation) -> Embeddings:

@@ -83,6 +83,11 @@ class SegmentWriter:
         self._count += len(ids)
         self._file.write(np.ascontiguousarray(embeddings, np.float32).tobytes())
 
+    def abandon(self) -> None:
+        """Let go of files that nobody will read; needless once they are closed."""
+        self._file.close()
+        self._catalog.abandon()
+
     def close(self) -> None:
         """Finish all files."""
         self._catalog.close()

@@ -5,7 +5,8 @@ import json
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import Protocol
+from typing import NamedTuple, Protocol, Self
+from unicodedata import normalize
 
 from data import Document, is_visible
 from indexing.errors import UsageError
@@ -117,18 +118,43 @@ def split_document(
         filled = _filled_sections(text)
     else:
         filled = _foreign_sections(text, foreign_spans(text, foreign, document.id))
-    pieces: list[Piece] = []
-    for section in filled:
-        header = _header(title, section.heading, counter, config)
-        budget = _budget(header, counter, config)
+    headed = [(section, _header(title, section.heading, counter, config)) for section in filled]
+    drafts = []
+    # All at once, here and below: asking a tokenizer costs more than its work on a short text.
+    taken = counter.count_tokens([header for _, header in headed])
+    for (section, header), header_tokens in zip(headed, taken, strict=True):
+        budget = _budget(header_tokens, config)
         if foreign is not None and tokens.count(section.start, section.end) <= budget:
             chunks = [Packed(section.start, section.end)]
         else:
-            cost = _cost(header, counter)
-            chunks = packer.pack(section, budget, cost)
-        found = _pieces(text, chunks, section, header, counter)
-        pieces += _fitted(found, counter, config, packer.unbroken)
-    return pieces
+            chunks = packer.pack(section, budget, _cost(header, counter))
+        drafts.append([_Draft.of(text, chunk, section, header) for chunk in chunks])
+    counts = iter(counter.count_tokens([draft.embedded for some in drafts for draft in some]))
+    of_sections = ([draft.counted(next(counts)) for draft in some] for some in drafts)
+    return [
+        piece
+        for pieces in of_sections
+        for piece in _fitted(pieces, counter, config, packer.unbroken)
+    ]
+
+
+class _Draft(NamedTuple):
+    """A piece whose tokens are not counted yet."""
+
+    start: int
+    end: int
+    heading: tuple[str, ...]
+    text: str
+    embedded: str
+
+    @classmethod
+    def of(cls, text: str, chunk: Packed, section: Section, header: str) -> Self:
+        start, end = _trimmed(text, chunk.start, chunk.end)
+        own = text[start:end]
+        return cls(start, end, section.heading, own, header + chunk.columns + own)
+
+    def counted(self, tokens: int) -> Piece:
+        return Piece(*self, tokens)
 
 
 def check_foreign(config: SplitterConfig, foreign: ForeignSplitter | None) -> None:
@@ -159,8 +185,7 @@ def _cost(header: str, counter: TokenCounter) -> Callable[[str], int]:
     return cost
 
 
-def _budget(header: str, counter: TokenCounter, config: SplitterConfig) -> int:
-    taken = counter.count_tokens([header])[0]
+def _budget(taken: int, config: SplitterConfig) -> int:
     if taken >= config.chunk_tokens:
         raise UsageError(
             f"Of {config.chunk_tokens} tokens in a chunk, {taken} go to the encoder's instruction "
@@ -190,29 +215,12 @@ def _header(
     parts = [part for part in dict.fromkeys([title, *heading]) if part]
     line = " > ".join(parts)
     most = config.chunk_tokens // 3
+    if len(normalize("NFKC", line).encode()) <= most:  # no token stands for less than a byte
+        return f"{line}\n" if line else ""
     # Again after each cut: one within a word can make more tokens of it.
     while (tokens := TokenIndex(counter.token_spans(line))).count(0, len(line)) > most:
         line = line[: tokens.cut(0, len(line), most)].rstrip()
     return f"{line}\n" if line else ""
-
-
-def _pieces(
-    text: str,
-    chunks: Sequence[Packed],
-    section: Section,
-    header: str,
-    counter: TokenCounter,
-) -> list[Piece]:
-    trimmed = [_trimmed(text, chunk.start, chunk.end) for chunk in chunks]
-    embedded = [
-        header + chunk.columns + text[start:end]
-        for chunk, (start, end) in zip(chunks, trimmed, strict=True)
-    ]
-    counts = counter.count_tokens(embedded)
-    return [
-        Piece(start, end, section.heading, text[start:end], together, count)
-        for (start, end), together, count in zip(trimmed, embedded, counts, strict=True)
-    ]
 
 
 def _fitted(

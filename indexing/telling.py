@@ -1,6 +1,7 @@
 """The sentences of a text that can say something: no code, no lone marks."""
 
 import re
+from functools import lru_cache
 
 from indexing.sentences import Span, split_sentences
 from indexing.structure import blocks, items
@@ -8,12 +9,15 @@ from indexing.structure import blocks, items
 _SHORTEST = 12
 _HAN_WEIGHT = 3
 """A Chinese character says about as much as three letters."""
+_KEPT_TEXTS = 1024
+"""Texts whose sentences are remembered: a chunk that is found is mostly found again soon."""
 _ADJACENT = re.compile(r"[\u2e80-\U0003ffff]")
 
 
-def telling_sentences(text: str) -> list[Span]:
+@lru_cache(_KEPT_TEXTS)
+def telling_sentences(text: str) -> tuple[Span, ...]:
     """The places of the sentences, list items and table rows of a text, in order."""
-    return [(start, end) for start, end in _sentences(text) if _is_telling(text[start:end])]
+    return tuple((start, end) for start, end in _sentences(text) if _is_telling(text[start:end]))
 
 
 def _sentences(text: str) -> list[Span]:

@@ -4,6 +4,7 @@ import shutil
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,7 +33,7 @@ _FOLDED = "folded"
 
 
 class GenerationWriter:
-    """Writes a generation after `old`, or the first one."""
+    """Writes a generation after `old`, or the first one; a context that leaves no file open."""
 
     def __init__(
         self,
@@ -67,6 +68,14 @@ class GenerationWriter:
                 shutil.copy2(old.folder / CALIBRATION, folder / CALIBRATION)
         self._segment = self._segment_writer(BASE if old is None else DELTA)
         self._lexical = LexicalWriter(folder / LEXICAL)
+
+    def __enter__(self) -> Self:
+        """Itself."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Let go of the files; a generation that was not finished is thrown away."""
+        self._segment.abandon()
 
     def _segment_writer(self, name: str, grown_from: Path | None = None) -> SegmentWriter:
         return SegmentWriter(

@@ -30,6 +30,10 @@ def default_encoder() -> Encoder:
     return load_encoder(device="cpu", backend="torch")
 
 
+AT_ONCE = 4
+"""Texts of a batch of the encoder of words."""
+
+
 class WordEncoder:
     """A deterministic encoder without a model: texts that share words are near each other.
 
@@ -57,9 +61,15 @@ class WordEncoder:
     def unknown_share(self, text):
         return 0.0
 
-    def encode_documents(self, texts, *, task=None, progress=None):
-        self.encoded += texts
-        return self._embed(texts)
+    def encode_documents(self, texts, *, task=None, progress=None, on_batch=None):
+        rows = [np.empty((0, self.dim), np.float32)]
+        for start in range(0, len(texts), AT_ONCE):
+            some = texts[start : start + AT_ONCE]
+            self.encoded += some
+            rows.append(self._embed(some))
+            if on_batch is not None:
+                on_batch(list(range(start, start + len(some))), rows[-1])
+        return np.concatenate(rows)
 
     def encode_queries(self, texts, *, task=None):
         return self._embed(texts)

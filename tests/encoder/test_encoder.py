@@ -321,6 +321,20 @@ def test_progress_counts_up_to_all_texts(small_encoder, monkeypatch, texts):
     assert {call[1] for call in calls} == {len(texts)}
 
 
+def test_embeddings_are_handed_over_as_they_are_made(small_encoder, monkeypatch, texts):
+    encoder = small_encoder("bert-mean")
+    monkeypatch.setattr(encoder._backend, "token_budget", 60)
+    texts = [*texts, texts[0]]
+    calls = []
+
+    got = encoder.encode_documents(texts, on_batch=lambda *call: calls.append(call))
+
+    assert len(calls) > 2
+    assert sorted(place for places, _ in calls for place in places) == list(range(len(texts)))
+    for places, rows in calls:
+        np.testing.assert_array_equal(rows, got[places])
+
+
 # --- instructions and tokens ---
 
 

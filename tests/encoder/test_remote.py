@@ -368,6 +368,18 @@ def test_what_was_paid_for_is_not_asked_again(make, service, want):
     assert len(service.requests) == 2
 
 
+def test_answers_are_handed_over_as_they_come(make):
+    make().encode_documents(["b"])  # known before the others
+    calls = []
+
+    got = make().encode_documents(["a", "b", "a", "c"], on_batch=lambda *call: calls.append(call))
+
+    assert calls[0][0] == [1]
+    assert sorted(place for places, _ in calls for place in places) == [0, 1, 2, 3]
+    for places, rows in calls:
+        np.testing.assert_array_equal(rows, got[places])
+
+
 def test_what_came_before_a_failure_is_kept(make, service):
     texts = [f"text {number}" for number in range(20)]
     service.always = [refusing(lambda text: text == "text 13", 500, "down")]

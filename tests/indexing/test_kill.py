@@ -29,8 +29,7 @@ FIRST = [point for point in KILLED_AT["build"] if not point.startswith("old")]
 def tester(tmp_path, monkeypatch):
     monkeypatch.setenv("ANGLER_CACHE_MIB", "0")
     monkeypatch.setattr(indexing.filling, "ENCODED_AT_ONCE", 8)
-    monkeypatch.setattr(indexing.embedding, "_FIRST_PORTION", 4)
-    monkeypatch.setattr(indexing.embedding, "_LARGEST_PORTION", 4)
+    monkeypatch.setattr(indexing.embedding, "_KEPT_EVERY_S", 0.0)
     return KillTester(World(tmp_path), seed=7)
 
 

@@ -351,8 +351,7 @@ def killed(tmp_path, monkeypatch):
     """A world whose builds and merges pass many points."""
     monkeypatch.setenv("ANGLER_CACHE_MIB", "0")
     monkeypatch.setattr(indexing.filling, "ENCODED_AT_ONCE", 4)
-    monkeypatch.setattr(indexing.embedding, "_FIRST_PORTION", 2)
-    monkeypatch.setattr(indexing.embedding, "_LARGEST_PORTION", 2)
+    monkeypatch.setattr(indexing.embedding, "_KEPT_EVERY_S", 0.0)
     monkeypatch.setattr("indexing.merging._AT_ONCE", 4)
     made = World(tmp_path, HashEncoder("first"), of=2)
     write(made.docs, {f"{n}.md": f"# Page {n}\n\nshared w{n}.\n" for n in range(24)})
@@ -360,7 +359,7 @@ def killed(tmp_path, monkeypatch):
 
 
 def test_a_shard_that_was_killed_goes_on_from_where_it_was(killed):
-    code, _ = forked(killed_at(lambda: killed.build_shard(1), "portion encoded", 4))
+    code, _ = forked(killed_at(lambda: killed.build_shard(1), "portion encoded", 2))
     encoded = []
     encode = killed.encoder.encode_documents
     killed.encoder.encode_documents = lambda texts, **_: encoded.extend(texts) or encode(texts)
@@ -368,7 +367,7 @@ def test_a_shard_that_was_killed_goes_on_from_where_it_was(killed):
     report = killed.build_shard(1)
 
     assert code == -signal.SIGKILL
-    assert len(encoded) == report.chunks - 8  # four portions of two were kept
+    assert len(encoded) == report.chunks - 8  # two batches of four were kept
     killed.build_shard(2)
     killed.build_one()
     killed.merge()

@@ -108,8 +108,7 @@ def test_builds_go_on_with_the_new_encoder(docs, kb, other):
 
 def test_a_stopped_change_goes_on_where_it_stopped(kb, other, word_encoder, monkeypatch):
     monkeypatch.setenv("ANGLER_CACHE_MIB", "0")
-    monkeypatch.setattr(indexing.embedding, "_FIRST_PORTION", 4)
-    monkeypatch.setattr(indexing.embedding, "_LARGEST_PORTION", 4)
+    monkeypatch.setattr(indexing.embedding, "_KEPT_EVERY_S", 0.0)
     passed = []
 
     def passing(point):

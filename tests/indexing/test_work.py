@@ -1,6 +1,9 @@
 """A build that does not end: what was done is kept, and the same call goes on from there."""
 
+import itertools
 import os
+import threading
+import time
 
 import numpy as np
 import pytest
@@ -11,6 +14,7 @@ from indexing import BuildConfig, BuildFailedError, build_index, open_index, poi
 from indexing.errors import BuildStoppedError
 from indexing.estimate import Estimate
 from indexing.journal import EmbeddingJournal
+from indexing.splitting import split_document
 from indexing.work import WORK_FOLDER, WORK_NAME, FileRow, State, WorkFile, file_states, jobs
 
 
@@ -34,8 +38,7 @@ def kb(tmp_path):
 def small_portions(monkeypatch):
     monkeypatch.setenv("ANGLER_CACHE_MIB", "0")  # so that only the journal remembers
     monkeypatch.setattr(indexing.filling, "ENCODED_AT_ONCE", 10)
-    monkeypatch.setattr(indexing.embedding, "_FIRST_PORTION", 4)
-    monkeypatch.setattr(indexing.embedding, "_LARGEST_PORTION", 4)
+    monkeypatch.setattr(indexing.embedding, "_KEPT_EVERY_S", 0.0)
 
 
 def stop_at(monkeypatch, nth, error=KeyboardInterrupt):
@@ -70,6 +73,72 @@ def test_a_stopped_build_goes_on_where_it_stopped(
     assert open_index(kb, encoder=word_encoder).search("word17", 1)[0].document == "docs/17.md"
     assert not (kb / WORK_FOLDER).exists()
     assert [job.outcome for job in jobs(kb)] == ["done", "stopped"]
+
+
+def test_what_was_encoded_before_a_failure_is_not_encoded_again(docs, kb, word_encoder):
+    encode = word_encoder._embed
+    word_encoder._embed = lambda texts: encode(texts) if len(word_encoder.encoded) < 20 else 1 / 0
+    with pytest.raises(ZeroDivisionError):
+        build_index([str(docs)], kb, encoder=word_encoder)
+    word_encoder._embed, before = encode, word_encoder.encoded[:16]
+    word_encoder.encoded.clear()
+
+    build_index([str(docs)], kb, encoder=word_encoder)
+
+    assert not set(before) & set(word_encoder.encoded)
+    assert len(word_encoder.encoded) == 24
+
+
+def test_documents_are_split_while_those_before_are_encoded(
+    docs, kb, word_encoder, monkeypatch, small_portions
+):
+    last, waited = threading.Event(), []
+    spans, embed = word_encoder.token_spans, word_encoder._embed
+
+    def noticed(text):
+        if "word19 " in text:  # of the portion after the first
+            last.set()
+        return spans(text)
+
+    def waiting(texts):
+        waited.append(last.wait(timeout=30))
+        return embed(texts)
+
+    monkeypatch.setattr(word_encoder, "token_spans", noticed)
+    monkeypatch.setattr(word_encoder, "_embed", waiting)
+
+    build_index([str(docs)], kb, encoder=word_encoder)
+
+    assert all(waited)
+
+
+def test_a_build_that_is_stopped_leaves_no_thread(
+    docs, kb, word_encoder, monkeypatch, small_portions
+):
+    split = "indexing.pipeline.split_document"
+    monkeypatch.setattr(split, interrupting(split_document, after=30))
+    embed = word_encoder._embed
+    monkeypatch.setattr(word_encoder, "_embed", lambda texts: time.sleep(0.05) or embed(texts))
+
+    with pytest.raises(BuildStoppedError):
+        build_index([str(docs)], kb, encoder=word_encoder)
+
+    done = len(word_encoder.encoded)
+    assert not [one for one in threading.enumerate() if one.name.startswith("encoding")]
+    time.sleep(0.2)
+    assert len(word_encoder.encoded) == done
+
+
+def interrupting(call, *, after):
+    """The same call, which is interrupted when it was made so often."""
+    calls = itertools.count()
+
+    def interrupted(*given):
+        if next(calls) == after:
+            raise KeyboardInterrupt
+        return call(*given)
+
+    return interrupted
 
 
 def test_a_stopped_first_build_leaves_no_index(docs, kb, word_encoder, monkeypatch):
