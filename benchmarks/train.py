@@ -1,9 +1,10 @@
 """`python -m benchmarks.train --peers`: STS-B by the AnglE recipe, beside its authors' trainer.
 
 Every system trains the embedded model on STS-B's training part in the same number of steps, with
-the same batch size and learning rate, and is measured by Spearman's correlation on the test part.
-Nothing is chosen by the dev part: each hands out what it has after the last step. The systems take
-turns seed by seed. Seconds are the processor's, of one thread: of the others what their trainers
+the same batch size and learning rate, on the same pairs in the same order: another order moves the
+outcome by more than another loss does. Spearman's correlation is that of the test part. Nothing is
+chosen by the dev part: each hands out what it has after the last step. The systems take turns seed
+by seed. Seconds are the processor's, of one thread: of the others what their trainers
 take, of ours the whole call, with loading, writing and checking the model. AnglE's own trainer runs
 in the environment that `make parity` makes (scripts/make-peers).
 """
@@ -23,7 +24,7 @@ from data.pair_files import LabelledPair, load_labelled_pairs
 from data.pairs import PairRecord
 from encoder import load_encoder
 from encoder.model_folder import find_model_folder
-from finetune.batches import TrainingSet
+from finetune.batches import Schedule, TrainingSet
 from finetune.config import make_config
 from finetune.training import Material, train
 from indexing.evaluation import evaluate_pair_file
@@ -59,7 +60,8 @@ def main() -> None:
         rows.append(_ours(pairs, measured, arguments.steps, seed, _given(arguments.set)))
         print(_line(rows[-1]), file=sys.stderr, flush=True)
         for name in PEERS if arguments.peers else ():
-            row = _peer(name, pairs, measured, arguments.steps, seed, arguments.peer_python)
+            ordered = _in_our_order(pairs, arguments.steps, seed)
+            row = _peer(name, ordered, measured, arguments.steps, seed, arguments.peer_python)
             rows.append(row)
             print(_line(row), file=sys.stderr, flush=True)
     text = "\n".join(
@@ -85,15 +87,11 @@ def _ours(
     seed: int,
     given: dict[str, Any],
 ) -> dict[str, Any]:
-    records = [
-        PairRecord(queries=(pair.text1,), positives=(pair.text2,), label=pair.label)
-        for pair in pairs
-    ]
     choices = {"max_steps": steps, "seed": seed, "holdout": 0.0, "averages": (1.0,)} | given
     config = make_config("angle", None, choices)
     with tempfile.TemporaryDirectory() as place:
         used = time.process_time()
-        facts = train(Material(sets=[TrainingSet("stsb", records)]), Path(place) / "run", config)
+        facts = train(Material(sets=[_training_set(pairs)]), Path(place) / "run", config)
         used = time.process_time() - used
         found = _spearman(facts["model"], measured)
     return {
@@ -105,9 +103,34 @@ def _ours(
     }
 
 
+def _training_set(pairs: Sequence[LabelledPair]) -> TrainingSet:
+    records = [
+        PairRecord(queries=(pair.text1,), positives=(pair.text2,), label=pair.label)
+        for pair in pairs
+    ]
+    return TrainingSet("stsb", records)
+
+
+def _in_our_order(
+    pairs: Sequence[LabelledPair], steps: int, seed: int
+) -> list[tuple[str, str, float]]:
+    """The pairs of each step, one step after the other, as our trainer draws them."""
+    epochs = -(-steps * BATCH // len(pairs))
+    schedule = Schedule(
+        [_training_set(pairs)], batch_size=BATCH, epochs=epochs, negatives=0, seed=seed
+    )
+    found: list[tuple[str, str, float]] = []
+    for step in range(steps):
+        batch = schedule.batch(step)
+        texts = [text for _, text, _ in batch.texts]
+        places = zip(batch.queries, batch.positives, batch.labels, strict=True)
+        found += [(texts[first], texts[second], label) for first, second, label in places]
+    return found
+
+
 def _peer(
     name: str,
-    pairs: Sequence[LabelledPair],
+    pairs: Sequence[tuple[str, str, float]],
     measured: Sequence[LabelledPair],
     steps: int,
     seed: int,

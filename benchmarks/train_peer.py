@@ -26,7 +26,9 @@ def _st(kind: str, call: dict[str, Any], work: Path) -> dict[str, Any]:
         SentenceTransformerTrainer,
         SentenceTransformerTrainingArguments,
     )
+    from sentence_transformers.sampler import DefaultBatchSampler
     from sentence_transformers.sentence_transformer.losses import AnglELoss, CoSENTLoss
+    from torch.utils.data import SequentialSampler
 
     model = SentenceTransformer(call["model"], device="cpu", backend="torch")
     model.max_seq_length = 128
@@ -53,6 +55,9 @@ def _st(kind: str, call: dict[str, Any], work: Path) -> dict[str, Any]:
         dataloader_pin_memory=False,
     )
     trainer = SentenceTransformerTrainer(model, options, train_dataset=data, loss=loss)
+    trainer.get_batch_sampler = lambda dataset, **_: DefaultBatchSampler(  # type: ignore[method-assign]
+        SequentialSampler(dataset), batch_size=call["batch"], drop_last=False
+    )
     started, used = time.perf_counter(), time.process_time()
     trainer.train()
     seconds, processor = time.perf_counter() - started, time.process_time() - used
@@ -66,8 +71,13 @@ def _angle(call: dict[str, Any], work: Path) -> dict[str, Any]:
     import torch
     from angle_emb import AnglE
     from datasets import Dataset
+    from torch.utils.data import SequentialSampler
+    from transformers import Trainer
 
     torch.compile = lambda model, **_: model  # type: ignore[assignment] # it waits for a compiler
+    setattr(  # noqa: B010 - its type is another
+        Trainer, "_get_train_sampler", lambda self, *_: SequentialSampler(self.train_dataset)
+    )
     angle = AnglE.from_pretrained(call["model"], pooling_strategy="avg", max_length=128)
     columns = list(zip(*call["pairs"], strict=True))
     names = ("text1", "text2", "label")
