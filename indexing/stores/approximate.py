@@ -217,8 +217,11 @@ class ApproximateStore:
         setting = _widened(self._facts.setting, count / len(self._ids), self._index)
         exact = self._recipe.exact_scores
         scores, places = self._nearest(self._index, queries, k, setting, exact, chosen)
-        ids = np.where(places >= 0, self._ids[places], NO_ID)
-        return SearchResult(np.where(ids == NO_ID, np.float32(-np.inf), scores), ids)
+        ids = self._ids[places]
+        if min(places.min(initial=0), ids.min(initial=0)) < 0:
+            ids = np.where(places >= 0, ids, NO_ID)
+            scores = np.where(ids == NO_ID, np.float32(-np.inf), scores)
+        return SearchResult(scores, ids)
 
     def _chosen(
         self, allowed: NDArray[np.int64] | None, excluded: NDArray[np.int64] | None
@@ -272,7 +275,7 @@ class ApproximateStore:
         _, places = index.search(queries, depth, setting, chosen)
         scores = inner_products(queries, self._rows, places)
         row = np.arange(len(scores))[:, None]
-        if scores.shape[1] > 4 * k:
+        if len(scores) > 1 and scores.shape[1] > 4 * k:  # of one query, all are sorted as quickly
             first = np.argpartition(-scores, k - 1, axis=1)[:, :k]
             scores, places = scores[row, first], places[row, first]
         best = np.argsort(-scores, axis=1, kind="stable")[:, :k]

@@ -5,6 +5,8 @@ The one place that imports FAISS.
 
 import struct
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
@@ -503,16 +505,23 @@ def inner_products(
     queries = np.ascontiguousarray(queries, np.float32)
     places = np.ascontiguousarray(places, np.int64)
     found = np.full(places.shape, -np.inf, np.float32)
-    faiss.fvec_inner_products_by_idx(
-        faiss.swig_ptr(found),
-        faiss.swig_ptr(queries),
-        faiss.swig_ptr(rows),
-        faiss.swig_ptr(places),
-        rows.shape[1],
-        *places.shape,
-    )
+    pointers = [faiss.swig_ptr(array) for array in (found, queries, rows, places)]
+    # FAISS deals out the queries: for one of them, waking its other threads takes longer.
+    with _one_thread() if len(queries) == 1 else nullcontext():
+        faiss.fvec_inner_products_by_idx(*pointers, rows.shape[1], *places.shape)
     found[places < 0] = -np.inf
     return found
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Let FAISS work in the caller's thread alone; other threads are not concerned."""
+    before = faiss.omp_get_max_threads()
+    faiss.omp_set_num_threads(1)
+    try:
+        yield
+    finally:
+        faiss.omp_set_num_threads(before)
 
 
 def nearest_rows(
