@@ -48,6 +48,7 @@ class HashEncoder:
     languages = ("en",)
     device = "cpu"
     weighs_words = False
+    counts_by_words = False
 
     def __init__(self, name: str) -> None:
         self.spec = EncoderSpec(

@@ -58,6 +58,7 @@ class StandIn:
     languages = ("en", "zh")
     device = "cpu"
     weighs_words = False
+    counts_by_words = False
 
     def __init__(self, spec: EncoderSpec | None = None) -> None:
         """Pass for the encoder with this spec, or for one that there is not."""

@@ -337,6 +337,14 @@ class Encoder:
         vectors = [multi[i] for i in places] if with_multi else []
         return HeadEmbeddings(dense, [lexical[i] for i in places], vectors)
 
+    @property
+    def counts_by_words(self) -> bool:
+        """Whether a part of a document, cut at spaces or marks, has the tokens that it has in it.
+
+        Then they need not be counted anew for each part.
+        """
+        return self._tokenizer.counts_by_words(self.spec.template("document"), self.spec)
+
     def token_spans(self, text: str) -> list[tuple[int, int]]:
         """The place of each of the text's tokens as (start, end), without special tokens."""
         return self._tokenizer.spans(text)

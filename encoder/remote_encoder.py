@@ -89,6 +89,11 @@ class RemoteEncoder(Encoder):
         """
         raise TypeError(f"{self.engine} gives no vectors of single tokens.")
 
+    @property
+    def counts_by_words(self) -> bool:
+        """No: how the service takes a text apart can only be estimated here."""
+        return False
+
     def token_spans(self, text: str) -> list[tuple[int, int]]:
         """The place of each token as (start, end); estimated where the tokenizer is not here."""
         return self._spans(text)

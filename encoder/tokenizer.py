@@ -3,6 +3,7 @@
 import json
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ from typing import Any
 from encoder.files import digest_of_file, digest_of_json, read_object
 from encoder.model_cache import find_entry, keep_entry
 from encoder.spec import EncoderSpec
-from encoder.templates import Filled, fill
+from encoder.templates import PLACE, Filled, fill
 
 _FORMAT = 2
 """Goes up when a tokenizer is made in another way, so that none made before is used again."""
@@ -168,6 +169,21 @@ class Tokenizer:
     def backend(self) -> Any:  # noqa: ANN401 - tokenizers.Tokenizer is untyped
         """The library's own tokenizer, without cutting and padding."""
         return self._backend
+
+    def counts_by_words(self, template: str, spec: EncoderSpec) -> bool:
+        """Whether a part of a text, cut at spaces or marks, has the tokens that it has in it."""
+        return template == PLACE and not spec.clean and not spec.append_eos and self._parts_words
+
+    @cached_property
+    def _parts_words(self) -> bool:
+        """Whether it takes a text apart at spaces and marks, and each word for itself.
+
+        So do tokenizers of BERT's kind. Others put a mark before a word that a space precedes, or
+        find tokens over several words.
+        """
+        steps = (self._backend.normalizer, self._backend.pre_tokenizer, self._backend.model)
+        kinds = [type(step).__name__ for step in steps]
+        return kinds == ["BertNormalizer", "BertPreTokenizer", "WordPiece"]
 
     def spans(self, text: str) -> list[tuple[int, int]]:
         """The place of each token in the text as (start, end), without special tokens."""

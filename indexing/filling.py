@@ -29,11 +29,11 @@ Progress = Callable[[int, int, str], None]
 
 ENCODED_AT_ONCE = 1024
 """Chunks that are sorted by length and encoded together."""
-ENCODED_FIRST = 128
-"""Chunks of the first portion, so that the encoder has not to wait for a whole one."""
+WORTH_ENCODING = 128
+"""Chunks that are encoded without waiting for more, while the encoder has nothing to do."""
 BLIND_SHARE = 0.3
 """Share of unknown tokens from which a document counts as unreadable for the encoder."""
-_BLIND_SAMPLE = 2000
+_BLIND_SAMPLE = 1000
 _SHOWN_EVERY_S = 0.1
 _NOTED_EVERY_S = 1.0
 
@@ -129,8 +129,8 @@ class Filler:
         self._show()
         self._next.records.append(record)
         self._next.pieces += pieces
-        is_first = self._encoded is None
-        enough = min(ENCODED_FIRST, ENCODED_AT_ONCE) if is_first else ENCODED_AT_ONCE
+        is_idle = self._encoded is None or self._encoded[1].done()
+        enough = min(WORTH_ENCODING, ENCODED_AT_ONCE) if is_idle else ENCODED_AT_ONCE
         if len(self._next.pieces) >= enough:
             self._send()
 

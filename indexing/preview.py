@@ -87,6 +87,10 @@ class _Tokens:
         self._template = spec.template("document")
         self._tokenizer = tokenizer
 
+    @property
+    def counts_by_words(self) -> bool:
+        return self._tokenizer.counts_by_words(self._template, self._spec)
+
     def token_spans(self, text: str) -> list[Span]:
         return self._tokenizer.spans(text)
 

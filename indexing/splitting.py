@@ -19,12 +19,19 @@ MOST_CHUNK_TOKENS = 512
 """Longer chunks hold too many topics for one vector, even where the encoder could read them."""
 DEFAULT_OVERLAP_TOKENS = 32
 LEAST_CHUNK_TOKENS = 16
+_APART = frozenset(" \t\n\r.,;:!?\"')]([。，、；：！？…「」『』《》（）【】“”‘’")
+"""Spaces, and marks that are always words of their own."""
 VERSIONS = (1, 2)
 """Ways of splitting. An index keeps to the one that it was built with."""
 
 
 class TokenCounter(Protocol):
     """What splitting needs of an encoder."""
+
+    @property
+    def counts_by_words(self) -> bool:
+        """Whether a part of a text, cut at spaces or marks, has the tokens that it has in it."""
+        ...
 
     def token_spans(self, text: str) -> list[Span]:
         """The place of each token in the text."""
@@ -129,8 +136,11 @@ def split_document(
         else:
             chunks = packer.pack(section, budget, _cost(header, counter))
         drafts.append([_Draft.of(text, chunk, section, header) for chunk in chunks])
-    counts = iter(counter.count_tokens([draft.embedded for some in drafts for draft in some]))
-    of_sections = ([draft.counted(next(counts)) for draft in some] for some in drafts)
+        if counter.counts_by_words:
+            drafts[-1] = [one.counted_in(text, tokens, header, header_tokens) for one in drafts[-1]]
+    unknown = [one.embedded for some in drafts for one in some if one.tokens is None]
+    counts = iter(counter.count_tokens(unknown) if unknown else [])
+    of_sections = ([one.piece(counts) for one in some] for some in drafts)
     return [
         piece
         for pieces in of_sections
@@ -139,13 +149,14 @@ def split_document(
 
 
 class _Draft(NamedTuple):
-    """A piece whose tokens are not counted yet."""
+    """A piece whose tokens may not be counted yet."""
 
     start: int
     end: int
     heading: tuple[str, ...]
     text: str
     embedded: str
+    tokens: int | None = None
 
     @classmethod
     def of(cls, text: str, chunk: Packed, section: Section, header: str) -> Self:
@@ -153,8 +164,21 @@ class _Draft(NamedTuple):
         own = text[start:end]
         return cls(start, end, section.heading, own, header + chunk.columns + own)
 
-    def counted(self, tokens: int) -> Piece:
-        return Piece(*self, tokens)
+    def counted_in(self, text: str, tokens: TokenIndex, header: str, header_tokens: int) -> Self:
+        """With its tokens, if nothing but the header stands before its text."""
+        is_plain = len(self.embedded) == len(header) + len(self.text)
+        if not (is_plain and _parts_words(text, self.start) and _parts_words(text, self.end)):
+            return self
+        return self._replace(tokens=header_tokens + tokens.words(self.start, self.end))
+
+    def piece(self, counts: Iterator[int]) -> Piece:
+        """With its tokens, the next of these if they are not known."""
+        return Piece(*self[:5], next(counts) if self.tokens is None else self.tokens)
+
+
+def _parts_words(text: str, cut: int) -> bool:
+    """Whether no word can stand on both sides of a cut."""
+    return not 0 < cut < len(text) or text[cut - 1] in _APART or text[cut] in _APART
 
 
 def check_foreign(config: SplitterConfig, foreign: ForeignSplitter | None) -> None:

@@ -43,6 +43,7 @@ class WordEncoder:
     languages = ("en", "zh")
     device = "cpu"
     weighs_words = False
+    counts_by_words = False
 
     def __init__(self, **changes):
         facts = {"name": "words", "weights": "w" * 64, "config": "c" * 64, "tokenizer": "t" * 64}

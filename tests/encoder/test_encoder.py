@@ -338,6 +338,14 @@ def test_embeddings_are_handed_over_as_they_are_made(small_encoder, monkeypatch,
 # --- instructions and tokens ---
 
 
+def test_parts_count_as_in_the_whole_only_where_words_are_read_one_by_one(
+    default_encoder, small_encoder
+):
+    assert default_encoder.counts_by_words
+    assert not default_encoder.with_templates({"document": "passage: {text}"}).counts_by_words
+    assert not small_encoder("qwen-last").counts_by_words
+
+
 def test_a_task_has_its_own_instruction(model_folder, tmp_path, texts):
     folder = copied(model_folder("bert-mean"), tmp_path)
     saved = folder / "config_sentence_transformers.json"

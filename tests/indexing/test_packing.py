@@ -16,6 +16,8 @@ _TOKEN = re.compile(r"[A-Za-z]+|[^\sA-Za-z]")
 class Words:
     """One token for each word, digit, mark and Chinese character; no instruction."""
 
+    counts_by_words = False
+
     def token_spans(self, text):
         return [match.span() for match in _TOKEN.finditer(text)]
 
