@@ -1,4 +1,4 @@
-"""Why a document is not indexed, in the reader's language: those that read it say it in English.
+"""Why a document is not indexed or a job failed, in the reader's language: it is said in English.
 
 Knows no screen.
 """

@@ -10,6 +10,7 @@ from app.components import notices
 from app.jobs import Job, JobRunningError, Kind, Outcome
 from app.language import Say
 from app.library import Listing
+from app.reasons import reason_in
 
 _SHOWN_FOR_S = 24 * 3600.0
 """How long a job that went well is worth a line."""
@@ -99,7 +100,8 @@ def _ended(listing: Listing, job: Job, say: Say) -> None:
             )
         return
     if job.outcome is Outcome.FAILED:
-        st.error(notices.plain(job.message), title=say("job_failed", job=label))
+        reason = reason_in(say.language, job.message)
+        st.error(notices.plain(reason), title=say("job_failed", job=label))
     else:
         key = "job_cancelled" if job.outcome is Outcome.CANCELLED else "job_interrupted"
         st.warning(say("job_resume_text"), title=say(key, job=label))

@@ -55,7 +55,33 @@ def calls(tree, names):
                 yield node
 
 
+def failures():
+    """What ends a whole job that the pages can begin."""
+    left_out = {"merging", "ray_driver", "ledger", "langchain_vectorstore", "sharding"}
+    told = {"BuildFailedError", "IndexLockedError", "ModelNotFoundError", "RemoteError"}
+    told |= {"RefusedError"}
+    for path in [
+        *(one for one in (ROOT / "indexing").glob("*.py") if one.stem not in left_out),
+        *(ROOT / "encoder" / name for name in ("model_folder.py", "hubs.py", "backends/remote.py")),
+    ]:
+        # There, a page can ask for what makes no sense.
+        more = {"UsageError"} if path.stem == "reencoding" else set()
+        for call in calls(parsed(path), told | more):
+            yield from (text for argument in call.args if (text := template(argument)))
+        for call in calls(parsed(path), {"CorruptIndexError", "BackupError"}):
+            yield from (f"{text}." for argument in call.args[1:] if (text := template(argument)))
+    for node in ast.walk(parsed(ROOT / "indexing" / "pipeline.py")):
+        if isinstance(node, ast.FunctionDef) and node.name == "_nothing_found":
+            found = [one for one in ast.walk(node) if isinstance(one, ast.JoinedStr)]
+            yield from filter(None, map(template, found))
+    found = parsed(ROOT / "indexing" / "errors.py")
+    for call in calls(found, {"__init__"}):
+        yield from (text for argument in call.args if (text := template(argument)))
+
+
 def reasons():
+    for failure in failures():
+        yield f"{failure}." if failure.endswith(": {}") else failure  # the last is a sentence
     for path in READERS:
         yield from sentences(parsed(path))
         for call in calls(parsed(path), {"missing_extra"}):
