@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from indexing.calibration import SHOWN_TO_JUDGE
 from indexing.fusion import trust_in
 from indexing.hits import Hit
+from indexing.sentence_cache import SentenceCache
 from indexing.telling import telling_sentences
 from indexing.words import words
 
@@ -73,13 +74,25 @@ def best_relevance(hits: Sequence[Hit]) -> float | None:
 
 
 def score_sentences(
-    query: str, hits: Sequence[Hit], encoder: "Encoder", *, hits_read: int = HITS_READ
+    query: str,
+    hits: Sequence[Hit],
+    encoder: "Encoder",
+    *,
+    hits_read: int = HITS_READ,
+    cache: SentenceCache | None = None,
 ) -> list[ScoredSentence]:
     """Compare the sentences of the first hits with the query, best first.
 
     A sentence's score joins the cosine to the query, as far as the encoder knows the query's
     tokens, with the share of the query's words that the sentence holds, rare words counting more;
     a sentence loses by what its hit is behind the best one.
+
+    Args:
+        query: The question.
+        hits: Best first.
+        encoder: The one that built the index.
+        hits_read: How many of the hits are read.
+        cache: What remembers sentences that were encoded before.
     """
     places = [
         (hit, start, end) for hit in hits[:hits_read] for start, end in telling_sentences(hit.text)
@@ -90,7 +103,8 @@ def score_sentences(
     trust = trust_in(encoder.unknown_share(query))
     similar = [0.0] * len(texts)
     if trust:  # else the cosines are noise, and encoding is what takes the time
-        similar = (encoder.encode_documents(texts) @ encoder.encode_queries([query])[0]).tolist()
+        rows = (cache or SentenceCache()).embeddings(encoder, texts)
+        similar = (rows @ encoder.encode_queries([query])[0]).tolist()
     shared = _shared_words(query, texts)
     behind = _behind(hits[:hits_read])
     scored = [

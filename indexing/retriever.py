@@ -27,6 +27,7 @@ from indexing.judging import gather_evidence, judge, judge_reranked
 from indexing.legs import Query
 from indexing.reranking import Reranking, TextScorer, rerank_ranked
 from indexing.selection import Shape, Shown, shape_ranked
+from indexing.sentence_cache import SentenceCache
 from indexing.terms import check_same_encoder, load_built
 
 if TYPE_CHECKING:
@@ -87,6 +88,7 @@ class SearchIndex:
         self._is_given = encoder is not None
         self._encoders = {} if encoder is None else {encoder.spec.fingerprint: encoder}
         self._rerankers: dict[str, TextScorer] = {}
+        self._sentences = SentenceCache()
         self._generation = open_current(folder)
         if encoder is not None:
             check_same_encoder(folder, self._generation.manifest.encoder, encoder.spec)
@@ -136,7 +138,7 @@ class SearchIndex:
             check_same_encoder(self.folder, now, before)
         elif now.differences(before):
             self._encoder_of(generation)
-        self._generation = generation
+        self._generation, self._sentences = generation, SentenceCache()
         return True
 
     def search(
@@ -272,7 +274,7 @@ class SearchIndex:
 
     def sentences(self, query: str, hits: Sequence[Hit]) -> list[ScoredSentence]:
         """The sentences of some hits, each with how well it answers the query, best first."""
-        found = score_sentences(query, hits, self.encoder)
+        found = score_sentences(query, hits, self.encoder, cache=self._sentences)
         documents = self._generation.documents(list({item.document for item in found}))
         return [
             replace(item, page=documents[item.document].page_at(item.start))

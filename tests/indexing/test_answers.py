@@ -3,6 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from encoder import EncoderSpec
 from indexing.answers import (
     COSINE_SHARE,
     HIT_WEIGHT,
@@ -15,6 +16,10 @@ from indexing.hits import Hit, Scores
 
 class FakeEncoder:
     """Gives each text the embedding that it was told; the query is (1, 0)."""
+
+    spec = EncoderSpec(
+        name="fake", weights="w", config="c", tokenizer="t", pooling="mean", max_tokens=9, dim=2
+    )
 
     def __init__(self, cosines=None, unknown=0.0):
         self._cosines = cosines or {}
