@@ -111,8 +111,8 @@ def _overhead(root: Path, kind: str, rounds: int) -> str:
         over.append(builds[-1] / alone[-1] - 1)
     return (
         f"| {report.documents} documents {kind}, {report.chunks} chunks, {encoder.spec.name}, "
-        f"median of {rounds}: {median(builds):.1f} s, of these {median(alone):.1f} s pure encoding; "
-        f"calibrating its scores besides: {median(calibrations):.1f} s "
+        f"median of {rounds}: {median(builds):.1f} s, of these {median(alone):.1f} s pure "
+        f"encoding; calibrating its scores besides: {median(calibrations):.1f} s "
         f"| {median(over):+.1%} ({min(over):+.1%} .. {max(over):+.1%}) | +{OVERHEAD_MOST:.0%} |"
     )
 
