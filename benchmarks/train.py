@@ -69,7 +69,7 @@ def main() -> None:
     )
     print(text)
     if arguments.write:
-        command = "python -m benchmarks.train --peers --write"
+        command = f"python -m benchmarks.train --peers --seeds {arguments.seeds} --write"
         write_result("train.md", "STS-B by the AnglE recipe", command, text)
 
 
