@@ -23,6 +23,7 @@ from typing import Any
 
 from benchmarks.machine import judged_sets, write_result
 from data import BeirDataset, load_beir
+from data.pair_files import load_labelled_pairs
 from data.pairs import PairRecord
 from data.records import Chunk
 from encoder import load_encoder
@@ -60,6 +61,8 @@ PLAIN: dict[str, Any] = {
     "patience": 0,
     "allowed_fall": 1.0,
 }
+KEPT = ("stsb_en", "mrpc", "pubmedqa", "policyqa", "npl")
+"""General texts on which the encoder is to stay what it is; of none of these is a figure shown."""
 OTHERS = {"medquad": 2660}
 """Documents of a test corpus beside those that answer its test queries, where not all are taken."""
 MADE: dict[str, Any] = {"epochs": 1, "learning_rate": 2e-5}
@@ -193,6 +196,7 @@ class _Run:
             choice=[choice],
             proof=[proof],
             probes=[_watched(name) for name in watched],
+            kept=_kept() if self._how != "plain" else (),
         )
 
     def _tested(self, model: str | None) -> dict[str, Any]:
@@ -252,6 +256,21 @@ def _probe(name: str) -> RetrievalSet:
 @cache
 def _probe_of_base(name: str) -> QueryFigures:
     return _probe(name).measured(encode_by(load_encoder(None)))
+
+
+@cache
+def _kept() -> list[str]:
+    texts: list[str] = []
+    for name in KEPT:
+        folder = judged_sets() / name
+        if (folder / "corpus.jsonl.gz").is_file():
+            judged = load_beir(folder)
+            texts += judged.queries.values()
+            texts += (f"{title} {text}".strip() for title, text in judged.corpus.values())
+        else:
+            pairs = load_labelled_pairs(folder / "train.jsonl.gz")
+            texts += (text for pair in pairs for text in (pair.text1, pair.text2))
+    return texts
 
 
 def _probe_changes(domain: Domain, model: str) -> dict[str, float]:

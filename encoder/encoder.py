@@ -21,7 +21,7 @@ from encoder.static_model import find_static
 from encoder.streaming import StreamProgress, resume_embeddings, windows, write_embeddings
 from encoder.templates import CLEANERS, PLACE, ROLES, unwrap
 from encoder.texts import check_list, check_texts, in_parts, places_of
-from encoder.tokenizer import Tokenizer
+from encoder.tokenizer import Tokenizer, Tokens
 
 log = logging.getLogger(__name__)
 
@@ -132,14 +132,18 @@ class Encoder:
         progress: Progress | None = None,
         report: EncodeReport | None = None,
         on_batch: OnBatch | None = None,
+        ids: Sequence[Sequence[int] | None] | None = None,
     ) -> NDArray[np.float32]:
         """Embed texts to be found, with the document instruction of the model or of a named task.
 
         Takes, returns and raises the same as `encode_queries`. `on_batch` gets embeddings as they
-        are made, so that they can be kept while the others are still to come.
+        are made, so that they can be kept while the others are still to come. `ids` are the tokens
+        of each text, special ones included, where the caller knows them from splitting it.
         """
         template = self.spec.template("document", task)
-        return self._encode(texts, template, progress, report, on_batch=on_batch)
+        pairs = zip(texts, ids, strict=True) if ids is not None else ()
+        known = {text: tokens for text, tokens in pairs if tokens is not None}
+        return self._encode(texts, template, progress, report, on_batch=on_batch, known=known)
 
     def _encode(
         self,
@@ -149,13 +153,15 @@ class Encoder:
         report: EncodeReport | None,
         first: int = 0,
         on_batch: OnBatch | None = None,
+        known: Mapping[str, Sequence[int]] | None = None,
     ) -> NDArray[np.float32]:
         """Embed texts whose first one is at the position `first` of the caller's."""
         bare = self._bare(texts, template, first)
         report = EncodeReport() if report is None else report
         embeddings = np.empty((len(bare), self.spec.dim), dtype=np.float32)
         done = 0
-        for batch, rows in self._runner.embed(self._parts(bare, template, report, first), report):
+        parts = self._parts(bare, template, report, first, known)
+        for batch, rows in self._runner.embed(parts, report):
             where = [position - first for item in batch for position in item.positions]
             repeats = [len(item.positions) for item in batch]
             embeddings[where] = rows if len(where) == len(batch) else rows.repeat(repeats, axis=0)
@@ -167,7 +173,12 @@ class Encoder:
         return embeddings
 
     def _parts(
-        self, texts: Sequence[str], template: str, report: EncodeReport, first: int = 0
+        self,
+        texts: Sequence[str],
+        template: str,
+        report: EncodeReport,
+        first: int = 0,
+        known: Mapping[str, Sequence[int]] | None = None,
     ) -> Iterator[list[Item]]:
         """The different texts, tokenised part by part and counted in the report."""
         places = places_of(texts, first)
@@ -177,12 +188,21 @@ class Encoder:
 
         def tokenised() -> Iterator[list[Item]]:
             for part in parts:
-                tokens = self._tokenizer.encode(part, template, self.spec)
+                tokens = self._tokens(part, template, known or {})
                 items = [Item(places[text], item) for text, item in zip(part, tokens, strict=True)]
                 _count(items, report)
                 yield items
 
         return prepared_ahead(tokenised()) if len(parts) > 1 else tokenised()
+
+    def _tokens(
+        self, texts: Sequence[str], template: str, known: Mapping[str, Sequence[int]]
+    ) -> list[Tokens]:
+        """Of each text; those that are known and fit are taken as they are."""
+        most = self.spec.max_tokens
+        rest = [text for text in texts if text not in known or len(known[text]) > most]
+        fresh = dict(zip(rest, self._tokenizer.encode(rest, template, self.spec), strict=True))
+        return [fresh[text] if text in fresh else Tokens(list(known[text]), 0) for text in texts]
 
     def encode_stream(
         self,
@@ -349,6 +369,17 @@ class Encoder:
         """The place of each of the text's tokens as (start, end), without special tokens."""
         return self._tokenizer.spans(text)
 
+    def token_ids(self, text: str) -> tuple[list[int], list[tuple[int, int]]]:
+        """The text's tokens, and the place of each as (start, end), without special tokens."""
+        return self._tokenizer.read(text)
+
+    def document_ids(self, texts: Sequence[str]) -> list[list[int]]:
+        """The tokens of each text as a document, special tokens included, before any cut.
+
+        For encoders that count by words, whose documents have no instruction.
+        """
+        return self._tokenizer.ids(texts)
+
     def count_tokens(self, texts: Sequence[str], *, role: str = "document") -> list[int]:
         """Tokens of each text in the role's template, special tokens included, before any cut."""
         template = self.spec.template(role)
@@ -390,6 +421,10 @@ class Encoder:
     def unknown_share(self, text: str) -> float:
         """Share of the text's tokens that the encoder does not know, 0 to 1."""
         return self._tokenizer.unknown_share(text)
+
+    def unknown_among(self, ids: Sequence[int]) -> float:
+        """The same of tokens, special ones not among them."""
+        return self._tokenizer.unknown_among(ids)
 
 
 def changed_instructions(templates: Mapping[str, str] | str, spec: EncoderSpec) -> dict[str, Any]:

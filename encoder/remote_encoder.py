@@ -122,7 +122,9 @@ class RemoteEncoder(Encoder):
         report: EncodeReport | None,
         first: int = 0,
         on_batch: OnBatch | None = None,
+        known: Mapping[str, Sequence[int]] | None = None,
     ) -> NDArray[np.float32]:
+        del known  # the service reads texts
         texts = check_texts(texts, first)
         bare = self._bare(texts, template, first)
         report = EncodeReport() if report is None else report
@@ -142,8 +144,8 @@ class RemoteEncoder(Encoder):
         asked = [item for item in every if item.digest not in rows]
         done = len(bare) - sum(len(item.positions) for item in asked)
         if on_batch is not None:
-            known = [position for position, digest in enumerate(digests) if digest in rows]
-            on_batch(known, _gathered(rows, [digests[place] for place in known], self.spec.dim))
+            kept = [position for position, digest in enumerate(digests) if digest in rows]
+            on_batch(kept, _gathered(rows, [digests[place] for place in kept], self.spec.dim))
         for items, answer in self._answers(asked, first):
             self._remember(items, answer, report, first)
             rows |= dict(zip([item.digest for item in items], answer.rows, strict=True))

@@ -178,16 +178,27 @@ class Tokenizer:
     def _parts_words(self) -> bool:
         """Whether it takes a text apart at spaces and marks, and each word for itself.
 
-        So do tokenizers of BERT's kind. Others put a mark before a word that a space precedes, or
-        find tokens over several words.
+        So do tokenizers of BERT's kind, which put one mark before a text and one behind it. Others
+        put a mark before a word that a space precedes, or find tokens over several words.
         """
         steps = (self._backend.normalizer, self._backend.pre_tokenizer, self._backend.model)
         kinds = [type(step).__name__ for step in steps]
-        return kinds == ["BertNormalizer", "BertPreTokenizer", "WordPiece"]
+        if kinds != ["BertNormalizer", "BertPreTokenizer", "WordPiece"]:
+            return False
+        return list(self._backend.encode("a").special_tokens_mask) == [1, 0, 1]
 
     def spans(self, text: str) -> list[tuple[int, int]]:
         """The place of each token in the text as (start, end), without special tokens."""
-        return list(self._backend.encode(text, add_special_tokens=False).offsets)
+        return self.read(text)[1]
+
+    def read(self, text: str) -> tuple[list[int], list[tuple[int, int]]]:
+        """The text's tokens and their places in it, without special tokens."""
+        encoding = self._backend.encode(text, add_special_tokens=False)
+        return list(encoding.ids), list(encoding.offsets)
+
+    def ids(self, texts: Sequence[str]) -> list[list[int]]:
+        """The tokens of each text, special tokens included, before any cut."""
+        return [list(row.ids) for row in self._backend.encode_batch_fast(list(texts))]
 
     def count(self, texts: Sequence[str], template: str, spec: EncoderSpec) -> list[int]:
         """Tokens of each text in its template, special tokens included, before any cut."""
@@ -199,8 +210,11 @@ class Tokenizer:
 
     def unknown_share(self, text: str) -> float:
         """Share of the text's tokens that the vocabulary does not know, 0 to 1."""
-        ids = self._backend.encode(text, add_special_tokens=False).ids
-        return ids.count(self._unknown_id) / len(ids) if ids else 0.0
+        return self.unknown_among(self._backend.encode(text, add_special_tokens=False).ids)
+
+    def unknown_among(self, ids: Sequence[int]) -> float:
+        """Share of unknown tokens among these, 0 to 1."""
+        return sum(id_ == self._unknown_id for id_ in ids) / len(ids) if ids else 0.0
 
 
 def _key(folder: Path) -> str:

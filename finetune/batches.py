@@ -7,6 +7,9 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from math import ceil
 
+import numpy as np
+from numpy.typing import NDArray
+
 from data.pairs import Example, Pair, PairRecord, ScoredPair, Triplet
 
 QUERY, DOCUMENT, ALIKE = "query", "document", "alike"
@@ -30,6 +33,10 @@ class Batch:
     """For each example a teacher's scores of the positive and the negatives, or none at all."""
     excluded: Sequence[tuple[int, int]]
     """Example i and place j in `texts`: j is no negative of i, since it is known to answer it."""
+    kept: Sequence[int] = ()
+    """Places of general texts, on which the encoder is asked to stay as it was."""
+    kept_rows: NDArray[np.float32] | None = None
+    """The base's embeddings of these, shape (kept, dim)."""
 
     def without(self, excluded: Sequence[tuple[int, int]]) -> "Batch":
         """The same batch with more that is excluded."""

@@ -84,6 +84,10 @@ class TrainConfig:
     query as the positive are no negatives, with in-batch negatives (GIST)."""
     guide_margin: float = 0.0
     """How far below the positive's cosine, by the guide, a text must lie to be a negative."""
+    keep_weight: float = 30.0
+    """How much it counts that the texts to keep (`--keep`) stay where the base has them."""
+    keep_texts: int = 32
+    """How many of these are in one step."""
     grouped_by: str = "queries"
     """What a record is: `queries`, each with its documents as the data have it, or `documents`,
     each with the queries that it answers: more is learned in a step where they are many."""
@@ -187,6 +191,7 @@ class TrainConfig:
         positive = [
             *("temperature", "learning_rate", "batch_size", "epochs", "lora_rank"),
             *("max_pair_tokens", "espresso_size", "prefix_tokens", "queries_per_record"),
+            *("keep_weight", "keep_texts"),
         ]
         given = ("max_steps", "effective_batch", "max_query_tokens", "max_document_tokens")
         wrong = [name for name in positive if not getattr(self, name) > 0]

@@ -7,6 +7,19 @@ from pathlib import Path
 from data.json_lines import read_json_lines
 
 
+def texts_of(place: Path) -> Iterator[str]:
+    """The texts of a file or a BEIR folder, or those of an index.
+
+    Raises:
+        FileNotFoundError: If there is none.
+        ValueError: If a line cannot be used; names file and line.
+    """
+    from indexing.generation import CURRENT
+
+    is_index = (place / CURRENT).is_file()
+    return texts_of_index(place) if is_index else texts_of_file(place)
+
+
 def texts_of_file(path: Path) -> Iterator[str]:
     """The texts of JSON lines of `{"text", "title"?}`, plain or gzipped, or of a BEIR folder.
 

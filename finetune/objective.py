@@ -29,6 +29,21 @@ def objective(
     Raises:
         ValueError: If the loss needs labels that the batch has not, or the other way round.
     """
+    learned = _learned(embeddings, batch, config, layers=layers, step=step)
+    if not batch.kept:
+        return learned
+    return learned + config.keep_weight * _kept(embeddings.chunk(layers, dim=1)[-1], batch)
+
+
+def _kept(embeddings: Tensor, batch: Batch) -> Tensor:
+    """How far the general texts of a step are from where the base has them: 1 less the cosine."""
+    rows = embeddings[list(batch.kept)]
+    return losses.embedding_distance(rows, torch.as_tensor(batch.kept_rows, device=rows.device))
+
+
+def _learned(
+    embeddings: Tensor, batch: Batch, config: TrainConfig, *, layers: int, step: int
+) -> Tensor:
     if layers == 1:
         return _nested(embeddings, batch, config)
     of_layers = [[rows] for rows in embeddings.chunk(layers, dim=1)]

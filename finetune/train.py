@@ -31,6 +31,14 @@ def _parser() -> Parser:
         help="general material that must "
         "not get worse: a BEIR folder[:split], or a file of labelled pairs; repeatable",
     )
+    option(
+        "--keep",
+        metavar="TEXTS",
+        action="append",
+        default=[],
+        help="general texts on which the encoder shall stay what it is: JSON lines of "
+        '{"text"}, a BEIR folder or an index; repeatable',
+    )
     option("--resume", action="store_true", help="go on with a training that was cut off")
     option(
         "--on-bad",
@@ -62,6 +70,7 @@ def _train(arguments: Namespace) -> None:
         arguments.recipe, Path(arguments.config) if arguments.config else None, given
     )
     from data.pair_reading import PairOptions
+    from finetune.corpora import texts_of
     from finetune.probes import read_probe
     from finetune.run_folder import BEGUN, is_main_process
     from finetune.training import Material, read_sets, train
@@ -73,10 +82,11 @@ def _train(arguments: Namespace) -> None:
         tail = f"; {skipped} lines skipped" if skipped else ""
         print(f"{source.name}: {kinds}{tail}", file=sys.stderr)
     probes = [read_probe(probe) for probe in arguments.probe]
+    kept = [text for place in arguments.keep for text in texts_of(Path(place))]
     bar = ProgressBar("steps")
     try:
         found = train(
-            Material(sets=sets, probes=probes),
+            Material(sets=sets, probes=probes, kept=kept),
             arguments.out,
             config,
             resume=arguments.resume,

@@ -156,13 +156,16 @@ class TrainableEncoder:
         Returns:
             Shape (len(texts), dim), rows of unit length.
         """
+        most = self.spec.max_tokens
+        whole = replace(self, max_query_tokens=most, max_document_tokens=most)
+        return whole.encode_cut([(role, text, None) for text in texts])
+
+    def encode_cut(self, texts: Sequence[tuple[str, str, str | None]]) -> NDArray[np.float32]:
+        """As `encode`, but cut as in training; role, text and instruction as in a batch."""
         was_training = self.module.training
         self.module.eval()
         rows = np.empty((len(texts), self.spec.dim), np.float32)
-        whole = replace(
-            self, max_query_tokens=self.spec.max_tokens, max_document_tokens=self.spec.max_tokens
-        )
-        tokens = whole.tokenise([(role, text, None) for text in texts])
+        tokens = self.tokenise(texts)
         with torch.no_grad():
             for places in plan_batches([len(item.ids) for item in tokens], self.token_budget(None)):
                 found = self.module(*self.inputs([tokens[place] for place in places]))

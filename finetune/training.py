@@ -49,6 +49,8 @@ class Material:
     """For the choices, in place of a part of the sets."""
     proof: Sequence[Measure] = ()
     """For the verdict, in place of a part of the sets."""
+    kept: Sequence[str] = ()
+    """General texts on which the encoder is asked to stay what its base is."""
 
 
 def read_sets(
@@ -110,6 +112,9 @@ def train(
         "data": {found.name: _digest(found.records) for found in sets},
         "model": config.model,
     }
+    if material.kept:
+        identity["kept"] = digest_of_json(list(material.kept))
+        _check_kept(config)
     # A wrong name shall leave no folder behind.
     (describe_encoder if config.task == "encoder" else find_model_folder)(config.model)
     if config.guide is not None:
@@ -122,7 +127,7 @@ def train(
             from finetune.reranker_run import RerankerRun
 
             return RerankerRun(folder, config, parts, material.probes, progress).finish()
-        return _Run(folder, config, parts, material.probes, progress).finish()
+        return _Run(folder, config, parts, material, progress).finish()
 
 
 def _split(material: Material, config: TrainConfig) -> Split:
@@ -163,6 +168,28 @@ def _schedule(sets: Sequence[TrainingSet], config: TrainConfig) -> "Steps":
     return GuidedSchedule(schedule, guide, margin=config.guide_margin, cache=EmbeddingCache())
 
 
+def _keeping(
+    schedule: "Steps",
+    texts: Sequence[str],
+    encoder: "TrainableEncoder",
+    config: TrainConfig,
+    progress: Progress,
+) -> "Steps":
+    """With texts on which the encoder, which has not been trained yet, shall stay what it is."""
+    if not texts:
+        return schedule
+    from finetune.keeping import KeepingSchedule
+
+    return KeepingSchedule(
+        schedule,
+        texts,
+        lambda some: encoder.encode_cut([(DOCUMENT, text, None) for text in some]),
+        each=config.keep_texts,
+        seed=config.seed,
+        shown=lambda done, total: progress(done, total, "texts to keep"),
+    )
+
+
 class _Run:
     """One training from its split to its verdict."""
 
@@ -171,20 +198,26 @@ class _Run:
         folder: Path,
         config: TrainConfig,
         parts: Split,
-        probes: Sequence[Measure],
+        material: Material,
         progress: Progress | None,
     ) -> None:
         from transformers import set_seed
 
         from finetune.trainable import load_trainable
 
-        self._folder, self._config, self._parts, self._probes = folder, config, parts, probes
+        self._folder, self._config, self._parts, self._probes = (
+            folder,
+            config,
+            parts,
+            material.probes,
+        )
         self._progress = progress or (lambda *_: None)
         self._started = time.monotonic()
         set_seed(config.seed)
         self._encoder = load_trainable(config)
         _check_tokens(self._encoder, parts.train)
-        self._schedule = _schedule(parts.train, config)
+        schedule, kept = _schedule(parts.train, config), material.kept
+        self._schedule = _keeping(schedule, kept, self._encoder, config, self._progress)
 
     def finish(self) -> dict[str, Any]:
         """Train, choose, prove, write."""
@@ -301,6 +334,16 @@ class _Run:
         write_report(self._folder, facts)
         write_json(self._folder / MANIFEST, facts)
         shutil.rmtree(self._folder / CHECKPOINTS)
+
+
+def _check_kept(config: TrainConfig) -> None:
+    if config.task == "reranker":
+        raise UsageError("A reranker gives no embeddings that could stay; leave keep out.")
+    if config.is_respecified:
+        raise UsageError(
+            "An encoder that is to read texts with other words around them, or with another "
+            "pooling, cannot stay what it is; leave keep out."
+        )
 
 
 def _checked(found: TrainingSet, config: TrainConfig) -> TrainingSet:

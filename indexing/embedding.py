@@ -135,7 +135,7 @@ class Embedder:
         keeper = _Keeper(len(texts), keep, encoded)
         try:
             if self._weights is None:
-                rows = self._encoder().encode_documents(texts, on_batch=keeper.add)
+                rows = self._encoded_alone(texts, pieces, keeper)
             else:
                 rows = self._encode_heads(digests, texts, keeper, self._weights)
             keeper.add_others(rows)
@@ -144,6 +144,15 @@ class Embedder:
         self.tokens += sum(piece.tokens for piece in pieces)
         self.seconds += time.monotonic() - started
         return dict(zip(digests, rows, strict=True))
+
+    def _encoded_alone(
+        self, texts: Sequence[str], pieces: Sequence[Piece], keeper: "_Keeper"
+    ) -> NDArray[np.float32]:
+        encode = self._encoder().encode_documents
+        ids = [piece.ids for piece in pieces]
+        if any(ids):
+            return encode(texts, on_batch=keeper.add, ids=ids)
+        return encode(texts, on_batch=keeper.add)
 
     def _encode_heads(
         self,

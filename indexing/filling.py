@@ -113,9 +113,20 @@ class Filler:
     def add(self, document: Document, state: FileState) -> None:
         """Split a document, and encode and write it with the others of its portion."""
         pieces = self._split(document)
-        if self._encoder.unknown_share(document.text[:_BLIND_SAMPLE]) > BLIND_SHARE:
+        if self._unknown_share(document, pieces) > BLIND_SHARE:
             self.blind.append(document.id)
         self.add_record(self._record(document, state, pieces), pieces)
+
+    def _unknown_share(self, document: Document, pieces: Sequence[Piece]) -> float:
+        """Of what the encoder reads first."""
+        ids: list[int] = []
+        for piece in pieces:
+            if piece.ids is None or piece.start >= _BLIND_SAMPLE:
+                break
+            ids += piece.ids[1:-1]  # without the marks around it
+        if ids:
+            return self._encoder.unknown_among(ids)
+        return self._encoder.unknown_share(document.text[:_BLIND_SAMPLE])
 
     def add_record(self, record: DocumentRecord, pieces: Sequence[Piece]) -> None:
         """Encode and write a document whose chunks have their ids, one piece for each."""

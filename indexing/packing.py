@@ -40,15 +40,17 @@ class TokenIndex:
 
     def __init__(self, spans: Sequence[Span]) -> None:
         self._words = [start for start, _ in spans]
-        self._starts = [place for span in spans for place in range(*span, _LONGEST_TOKEN)]
+        self._starts = self._words
+        if not all(0 < end - start <= _LONGEST_TOKEN for start, end in spans):
+            self._starts = [place for span in spans for place in range(*span, _LONGEST_TOKEN)]
 
     def count(self, start: int, end: int) -> int:
         """Tokens of the text from `start` to `end`."""
         return bisect_left(self._starts, end) - bisect_left(self._starts, start)
 
-    def words(self, start: int, end: int) -> int:
-        """The same, a token of any length counted once."""
-        return bisect_left(self._words, end) - bisect_left(self._words, start)
+    def words(self, start: int, end: int) -> slice:
+        """Which of the tokens begin from `start` to `end`."""
+        return slice(bisect_left(self._words, start), bisect_left(self._words, end))
 
     def cut(self, start: int, end: int, most: int) -> int:
         """The furthest place up to `end` with at most `most` tokens since `start`."""

@@ -94,6 +94,12 @@ class _Tokens:
     def token_spans(self, text: str) -> list[Span]:
         return self._tokenizer.spans(text)
 
+    def token_ids(self, text: str) -> tuple[list[int], list[Span]]:
+        return self._tokenizer.read(text)
+
+    def document_ids(self, texts: Sequence[str]) -> list[list[int]]:
+        return self._tokenizer.ids(texts)
+
     def count_tokens(self, texts: Sequence[str]) -> list[int]:
         template = self._template
         bare = [text if (inner := unwrap(template, text)) is None else inner for text in texts]

@@ -4,8 +4,8 @@ import hashlib
 import json
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
-from typing import NamedTuple, Protocol, Self
+from dataclasses import asdict, dataclass, field, replace
+from typing import NamedTuple, Protocol, Self, cast
 from unicodedata import normalize
 
 from data import Document, is_visible
@@ -39,6 +39,18 @@ class TokenCounter(Protocol):
 
     def count_tokens(self, texts: Sequence[str]) -> list[int]:
         """Tokens of each text as a document, instruction and special tokens included."""
+        ...
+
+
+class WordCounter(TokenCounter, Protocol):
+    """An encoder that `counts_by_words`: its tokens need not be made anew for each piece."""
+
+    def token_ids(self, text: str) -> tuple[list[int], list[Span]]:
+        """The text's tokens and their places, without special tokens."""
+        ...
+
+    def document_ids(self, texts: Sequence[str]) -> list[list[int]]:
+        """Tokens of each text as a document, between one mark before it and one behind it."""
         ...
 
 
@@ -93,6 +105,8 @@ class Piece:
     """What the encoder reads: the header line and the text."""
     tokens: int
     """Tokens of `embedded`, special tokens included."""
+    ids: Sequence[int] | None = field(default=None, compare=False, repr=False)
+    """These tokens, where splitting knows them."""
 
 
 def split_document(
@@ -119,7 +133,12 @@ def split_document(
     """
     check_foreign(config, foreign)
     text, title = document.text, document.title
-    tokens = TokenIndex(counter.token_spans(text))
+    known: list[int] = []
+    if counter.counts_by_words:
+        known, spans = cast("WordCounter", counter).token_ids(text)
+    else:
+        spans = counter.token_spans(text)
+    tokens = TokenIndex(spans)
     packer = Packer(text, tokens, config.overlap_tokens, config.version)
     if foreign is None:
         filled = _filled_sections(text)
@@ -128,17 +147,18 @@ def split_document(
     headed = [(section, _header(title, section.heading, counter, config)) for section in filled]
     drafts = []
     # All at once, here and below: asking a tokenizer costs more than its work on a short text.
-    taken = counter.count_tokens([header for _, header in headed])
-    for (section, header), header_tokens in zip(headed, taken, strict=True):
-        budget = _budget(header_tokens, config)
+    taken = _Headers.read([header for _, header in headed], counter)
+    for place, (section, header) in enumerate(headed):
+        budget = _budget(taken.counts[place], config)
         if foreign is not None and tokens.count(section.start, section.end) <= budget:
             chunks = [Packed(section.start, section.end)]
         else:
             chunks = packer.pack(section, budget, _cost(header, counter))
         drafts.append([_Draft.of(text, chunk, section, header) for chunk in chunks])
         if counter.counts_by_words:
-            drafts[-1] = [one.counted_in(text, tokens, header, header_tokens) for one in drafts[-1]]
-    unknown = [one.embedded for some in drafts for one in some if one.tokens is None]
+            ids = taken.ids[place]
+            drafts[-1] = [one.read_in(text, tokens, known, header, ids) for one in drafts[-1]]
+    unknown = [one.embedded for some in drafts for one in some if one.ids is None]
     counts = iter(counter.count_tokens(unknown) if unknown else [])
     of_sections = ([one.piece(counts) for one in some] for some in drafts)
     return [
@@ -148,15 +168,30 @@ def split_document(
     ]
 
 
+class _Headers(NamedTuple):
+    """What the lines before the pieces take; each with the marks around a document."""
+
+    counts: list[int]
+    ids: list[list[int]]
+    """Empty where the encoder does not count by words."""
+
+    @classmethod
+    def read(cls, headers: Sequence[str], counter: TokenCounter) -> Self:
+        if not counter.counts_by_words:
+            return cls(counter.count_tokens(headers), [])
+        ids = cast("WordCounter", counter).document_ids(headers)
+        return cls(list(map(len, ids)), ids)
+
+
 class _Draft(NamedTuple):
-    """A piece whose tokens may not be counted yet."""
+    """A piece whose tokens may not be known yet."""
 
     start: int
     end: int
     heading: tuple[str, ...]
     text: str
     embedded: str
-    tokens: int | None = None
+    ids: list[int] | None = None
 
     @classmethod
     def of(cls, text: str, chunk: Packed, section: Section, header: str) -> Self:
@@ -164,16 +199,21 @@ class _Draft(NamedTuple):
         own = text[start:end]
         return cls(start, end, section.heading, own, header + chunk.columns + own)
 
-    def counted_in(self, text: str, tokens: TokenIndex, header: str, header_tokens: int) -> Self:
-        """With its tokens, if nothing but the header stands before its text."""
+    def read_in(
+        self, text: str, tokens: TokenIndex, known: list[int], header: str, header_ids: list[int]
+    ) -> Self:
+        """With its tokens, out of those `known` of the whole text, if only the header is before."""
         is_plain = len(self.embedded) == len(header) + len(self.text)
         if not (is_plain and _parts_words(text, self.start) and _parts_words(text, self.end)):
             return self
-        return self._replace(tokens=header_tokens + tokens.words(self.start, self.end))
+        own = known[tokens.words(self.start, self.end)]
+        return self._replace(ids=[*header_ids[:-1], *own, header_ids[-1]])
 
     def piece(self, counts: Iterator[int]) -> Piece:
         """With its tokens, the next of these if they are not known."""
-        return Piece(*self[:5], next(counts) if self.tokens is None else self.tokens)
+        if self.ids is None:
+            return Piece(*self[:5], next(counts))
+        return Piece(*self[:5], len(self.ids), self.ids)
 
 
 def _parts_words(text: str, cut: int) -> bool:

@@ -14,6 +14,7 @@ from finetune.losses.contrastive import (
     multi_positive,
 )
 from finetune.losses.distillation import (
+    embedding_distance,
     embedding_divergence,
     embedding_mse,
     listwise_distillation,
@@ -59,6 +60,7 @@ __all__ = [
     "margin_mse",
     "listwise_distillation",
     "m3_distillation",
+    "embedding_distance",
     "embedding_mse",
     "embedding_divergence",
     "matryoshka",

@@ -101,6 +101,20 @@ def embedding_mse(student: Tensor, teacher: Tensor) -> Tensor:
     return F.mse_loss(_precise(student), teacher.detach().to(_precise(student).dtype))
 
 
+def embedding_distance(student: Tensor, teacher: Tensor) -> Tensor:
+    """Ask for the teacher's directions.
+
+    loss = mean over i of 1 - cos(s_i, t_i), from 0 to 2.
+
+    Args:
+        student: Shape (batch, dim).
+        teacher: Of the same shape.
+    """
+    _check_alike(student, teacher)
+    rows = _precise(student)
+    return 1 - F.cosine_similarity(rows, teacher.detach().to(rows.dtype), dim=1).mean()
+
+
 def embedding_divergence(student: Tensor, teacher: Tensor, *, temperature: float = 1.0) -> Tensor:
     """Temperature times KL(softmax(teacher / temperature) || softmax(student / temperature)).
 

@@ -346,6 +346,33 @@ def test_parts_count_as_in_the_whole_only_where_words_are_read_one_by_one(
     assert not small_encoder("qwen-last").counts_by_words
 
 
+def test_known_tokens_are_not_made_again(default_encoder, monkeypatch):
+    texts = ["reset the pump", "press it", "reset the pump", "an apple " * 300]
+    want = default_encoder.encode_documents(texts)
+    known = default_encoder.document_ids(texts)
+    asked = []
+    encode = default_encoder._tokenizer.encode
+
+    def noticed(texts, *more):
+        asked.extend(texts)
+        return encode(texts, *more)
+
+    monkeypatch.setattr(default_encoder._tokenizer, "encode", noticed)
+
+    got = default_encoder.encode_documents(texts, ids=[known[0], None, known[2], known[3]])
+
+    assert_close(got, want)
+    assert sorted(asked) == sorted(texts[1::2])  # one that is not known, one that has to be cut
+
+
+def test_the_share_of_unknown_tokens_is_that_of_the_text(default_encoder):
+    for text in ("reset it", "怎么重置密码", "reset 怎么重置", ""):
+        ids = default_encoder.document_ids([text])[0][1:-1]
+
+        assert default_encoder.unknown_among(ids) == default_encoder.unknown_share(text)
+    assert default_encoder.unknown_share("reset 怎么重置") == 4 / 5
+
+
 def test_a_task_has_its_own_instruction(model_folder, tmp_path, texts):
     folder = copied(model_folder("bert-mean"), tmp_path)
     saved = folder / "config_sentence_transformers.json"

@@ -65,6 +65,12 @@ def split(text, counter, *, title="Guide", chunk_tokens=64, overlap_tokens=0):
     return split_document(document, counter, config)
 
 
+def tokens_read(text, encoder):
+    """As the model gets them."""
+    (found,) = encoder._tokenizer.encode([text], "{text}", encoder.spec)
+    return found.ids
+
+
 def texts(pieces):
     return [piece.text for piece in pieces]
 
@@ -74,6 +80,17 @@ def is_visible(character):
 
 
 # Values
+
+
+def test_pieces_know_their_tokens_where_words_are_read_one_by_one():
+    text = "# Reset\n\nPress the re-set button (5 s). Wait, don't go!\n\n## 中文\n\n按住重置按钮。"
+
+    pieces = split(text, make_counter("words"))
+
+    assert [piece.heading for piece in pieces] == [("Reset",), ("Reset", "中文")]
+    want = [tokens_read(piece.embedded, make_counter("words")) for piece in pieces]
+    assert [piece.ids for piece in pieces] == want
+    assert [piece.ids for piece in split(text, make_counter("bytes"))] == [None, None]
 
 
 def test_a_short_section_is_one_chunk_under_its_title_and_headings(counter):
@@ -356,6 +373,7 @@ def test_pieces_keep_their_promises(counter, text, title, sizes):
         assert piece.embedded.endswith(piece.text)
         assert piece.text.strip() == piece.text
         assert piece.tokens == counter.count_tokens([piece.embedded])[0]
+        assert piece.ids is None or list(piece.ids) == tokens_read(piece.embedded, counter)
         assert piece.tokens <= chunk_tokens or len(piece.text) == 1
     for one, next_one in pairwise(pieces):
         assert one.start < next_one.start
