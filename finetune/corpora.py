@@ -30,6 +30,11 @@ def texts_of_file(path: Path) -> Iterator[str]:
     if path.is_dir():
         names = (path / "corpus.jsonl", path / "corpus.jsonl.gz")
         path = next((name for name in names if name.is_file()), names[0])
+    if not path.is_file():
+        raise FileNotFoundError(
+            f'There is no file {path}. Give JSON lines of {{"text"}}, or a folder that holds '
+            "corpus.jsonl."
+        )
     opener = gzip.open if path.suffix == ".gz" else Path.open
     try:
         with opener(path, "rt", encoding="utf-8-sig", newline="\n") as lines:

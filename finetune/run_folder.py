@@ -96,8 +96,8 @@ def _is_foreign(path: Path) -> bool:
 
 
 def _check_same(folder: Path, begun: Mapping[str, Any], now: Mapping[str, Any]) -> None:
-    for part in ("config", "data", "model"):
-        before, after = begun.get(part), now[part]
+    for part in ("config", "data", "model", "texts to keep"):
+        before, after = begun.get(part), now.get(part)
         if before == after:
             continue
         if isinstance(before, dict) and isinstance(after, dict):
@@ -105,7 +105,7 @@ def _check_same(folder: Path, begun: Mapping[str, Any], now: Mapping[str, Any]) 
             key = next(key for key in keys if before.get(key) != after.get(key))
             what = f"{key} {before.get(key)!r}, not {after.get(key)!r}"
         else:
-            what = f"another {part}"
+            what = f"another choice of {part}"
         raise UsageError(f"The training in {folder} was begun with {what}; go on with the same.")
 
 

@@ -113,7 +113,7 @@ def train(
         "model": config.model,
     }
     if material.kept:
-        identity["kept"] = digest_of_json(list(material.kept))
+        identity["texts to keep"] = digest_of_json(list(material.kept))
         _check_kept(config)
     # A wrong name shall leave no folder behind.
     (describe_encoder if config.task == "encoder" else find_model_folder)(config.model)
