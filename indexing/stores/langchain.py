@@ -35,6 +35,8 @@ KEY = "chunk"
 """The field of a row's metadata that names it; the stores treat their own ids in many ways."""
 _WIDENED = 4
 """Times as many hits are asked for where too many of them do not count."""
+_KEY_LENGTH, _OWN = 36, 19
+"""Characters of a row's key, and how many of them name the knowledge base and not the chunk."""
 _NAMED = 500
 """Rows named in one request."""
 _LOST = re.compile(
@@ -141,6 +143,7 @@ class LangChainStore:
         self.dim = dim
         self.capabilities = Capabilities(exact=False, delete=True, filter=True, gpu=False)
         self._base = int(knowledge_base.removeprefix("kb"), 16) << 64
+        self._begin = self._key(0)[:_OWN]
         self._index = index
         self._embeddings = embeddings
         self._facts = facts_of(index, fingerprint, dim)
@@ -373,9 +376,13 @@ class LangChainStore:
 
     def _id(self, document: Document) -> int | None:
         """The chunk of a row; None if the row is none of this knowledge base."""
+        key = str(document.metadata.get(KEY))
         try:
-            number = UUID(str(document.metadata[KEY])).int
-        except (KeyError, ValueError):
+            # As it was written, which takes a tenth of the time that any other spelling does.
+            if key.startswith(self._begin) and len(key) == _KEY_LENGTH:
+                return int(key[_OWN:].replace("-", ""), 16)
+            number = UUID(key).int
+        except ValueError:
             return None
         return number - self._base if number >> 64 == self._base >> 64 else None
 
