@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from importlib.metadata import version
 from pathlib import Path
-from threading import Lock
+from threading import Event, Lock
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -60,6 +60,10 @@ _OUTSIDE_THE_GRAPH = (
     "clean",
 )
 """Fields of a spec that change nothing between token ids and whole embeddings."""
+_FIRST, _HAS_RUN = Lock(), Event()
+"""The first run of a process goes alone. In it the library looks up numpy's functions, and two
+threads that do so at once may wait for each other for ever: one with the interpreter's lock for the
+look-up, the other in the look-up for the interpreter's lock."""
 _GRAPH = "graph.xml"
 _INPUTS = ("input_ids", "attention_mask", "pooled")
 """What `TorchBackend.forward` takes, each of shape (batch, tokens)."""
@@ -162,6 +166,14 @@ class CompiledOutput:
 
     def __call__(self, inputs: dict[str, NDArray[np.int64]]) -> NDArray[np.float32]:
         """The output for one batch; from any thread."""
+        if _HAS_RUN.is_set():
+            return self._run(inputs)
+        with _FIRST:
+            output = self._run(inputs)
+            _HAS_RUN.set()
+        return output
+
+    def _run(self, inputs: dict[str, NDArray[np.int64]]) -> NDArray[np.float32]:
         try:
             request = self._idle.pop()
         except IndexError:
