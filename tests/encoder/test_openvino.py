@@ -2,13 +2,17 @@
 
 import subprocess
 import sys
+import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from threading import Barrier, Event, Thread
 
 import numpy as np
 import pytest
 
 from encoder import describe_encoder, load_described, load_encoder
+from encoder.backends import openvino as openvino_module
+from encoder.backends.openvino import CompiledOutput
 from encoder.model_cache import clear_cache
 
 KINDS = (
@@ -129,6 +133,43 @@ def test_threads_do_not_share_a_buffer(openvino_default, texts):
 
     for position, rows in enumerate(got):
         np.testing.assert_allclose(rows, want[position % len(texts)], atol=1e-6)
+
+
+def test_the_first_run_of_a_process_goes_alone(openvino_default, monkeypatch):
+    """Two of them could wait for each other for ever, as in pybind11's look-up of numpy."""
+    backend, run = openvino_default._backend, CompiledOutput._run
+    running, most = [], []
+
+    def watched(self, inputs):
+        running.append(None)
+        most.append(len(running))
+        time.sleep(0.05)
+        try:
+            return run(self, inputs)
+        finally:
+            running.pop()
+
+    def overlapping():
+        start, found = Barrier(4), []
+        most.clear()
+
+        def embed():
+            start.wait()
+            found.append(backend.embed([[101, 2000, 102]]))
+
+        threads = [Thread(target=embed) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert len(found) == 4
+        return max(most)
+
+    monkeypatch.setattr(CompiledOutput, "_run", watched)
+    monkeypatch.setattr(openvino_module, "_HAS_RUN", Event())
+
+    assert overlapping() == 1
+    assert overlapping() > 1
 
 
 def test_auto_takes_openvino_on_the_cpu():
