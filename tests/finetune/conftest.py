@@ -65,6 +65,24 @@ def word_model(tmp_path_factory) -> str:
     return str(folder / "model")
 
 
+@pytest.fixture
+def config(word_model):
+    """Makes choices for a training of the small model; what is given goes over these."""
+    from finetune.config import TrainConfig
+
+    def make(**changes):
+        facts = {
+            "model": word_model,
+            "device": "cpu",
+            "precision": "float32",
+            "learning_rate": 3e-3,
+            "batch_size": 16,
+        }
+        return TrainConfig(**(facts | changes))
+
+    return make
+
+
 @pytest.fixture(scope="session")
 def records() -> list[PairRecord]:
     """Queries of three words; their documents hold these among words that mean nothing."""

@@ -1,6 +1,7 @@
 """General texts in a step keep the encoder where its base is, by exactly the loss that is told."""
 
 import json
+from functools import partial
 
 import numpy as np
 import pytest
@@ -37,21 +38,8 @@ def plan(records=PAIRS, texts=KEPT, each=3, **facts):
 
 
 @pytest.fixture
-def config(word_model):
-    def make(**changes):
-        facts = {
-            "model": word_model,
-            "device": "cpu",
-            "precision": "float32",
-            "learning_rate": 3e-3,
-            "batch_size": 16,
-            "max_steps": 12,
-            "holdout": 0.0,
-            "dropout": 0.0,
-        }
-        return TrainConfig(**(facts | changes))
-
-    return make
+def config(config):
+    return partial(config, max_steps=12, holdout=0.0, dropout=0.0)
 
 
 def test_each_step_holds_the_next_texts_behind_its_own_with_their_embeddings():

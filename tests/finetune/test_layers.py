@@ -17,21 +17,6 @@ from finetune.trainer import StepTrainer
 SOME = ["w1 w2 w3", "w4", "w5 w6 w41 w42 w43 w44 w45"]
 
 
-@pytest.fixture
-def config(word_model):
-    def make(**changes):
-        facts = {
-            "model": word_model,
-            "device": "cpu",
-            "precision": "float32",
-            "learning_rate": 3e-3,
-            "batch_size": 16,
-        }
-        return TrainConfig(**(facts | changes))
-
-    return make
-
-
 def trainer_of(config, records, folder):
     encoder = load_trainable(config)
     plan = Schedule(

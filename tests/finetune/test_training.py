@@ -5,6 +5,7 @@ import math
 import resource
 import shutil
 from contextlib import contextmanager
+from functools import partial
 
 import numpy as np
 import pytest
@@ -29,19 +30,8 @@ SOME = ["w1 w2 w3", "w4", "w5 w6 w41 w42 w43 w44 w45", "unknown words", "w7 w8"]
 
 
 @pytest.fixture
-def config(word_model):
-    def make(**changes):
-        facts = {
-            "model": word_model,
-            "device": "cpu",
-            "precision": "float32",
-            "learning_rate": 3e-3,
-            "batch_size": 16,
-            "epochs": 4,
-        }
-        return TrainConfig(**(facts | changes))
-
-    return make
+def config(config):
+    return partial(config, epochs=4)
 
 
 def trainer_of(config, records, folder, **changes):
