@@ -1,6 +1,7 @@
 """What stands around a text in training: prefix tokens, instructions of one's own."""
 
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
@@ -9,7 +10,6 @@ import torch
 from encoder import load_encoder
 from encoder.errors import UsageError
 from finetune.batches import Schedule, TrainingSet
-from finetune.config import TrainConfig
 from finetune.exporting import export_encoder
 from finetune.holdout import measure_of
 from finetune.measures import encode_by
@@ -22,21 +22,8 @@ SOME = ["w1 w2 w3", "w4", "w5 w6 w41 w42 w43 w44 w45"]
 
 
 @pytest.fixture
-def config(word_model):
-    def make(**changes):
-        facts = {
-            "model": word_model,
-            "method": "prefix",
-            "prefix_tokens": 3,
-            "device": "cpu",
-            "precision": "float32",
-            "learning_rate": 3e-2,
-            "batch_size": 16,
-            "epochs": 4,
-        }
-        return TrainConfig(**(facts | changes))
-
-    return make
+def config(config):
+    return partial(config, method="prefix", prefix_tokens=3, learning_rate=3e-2, epochs=4)
 
 
 def test_old_words_keep_their_vectors_and_new_ones_have_rows_of_their_own():
