@@ -39,7 +39,8 @@ test: $(VENV)/.ready-dev
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n logical --dist loadfile
 
 test-engines: $(VENV)/.ready-ray $(ENGINES)/milvus/.ready $(ENGINES)/stores/.ready
-	$(ENGINES)/stores/bin/python -m pytest -m engines tests/indexing tests/test_benchmark_stores.py
+	# gRPC's threads, of Milvus, must not look after processes that PostgreSQL's starter forks: they abort them.
+	GRPC_ENABLE_FORK_SUPPORT=false $(ENGINES)/stores/bin/python -m pytest -m engines tests/indexing tests/test_benchmark_stores.py
 
 $(ENGINES)/milvus/.ready: scripts/make-milvus-server
 	@scripts/make-milvus-server $(PYTHON) $(ENGINES)/milvus
