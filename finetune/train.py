@@ -70,6 +70,7 @@ def _train(arguments: Namespace) -> None:
         arguments.recipe, Path(arguments.config) if arguments.config else None, given
     )
     from data.pair_reading import PairOptions
+    from encoder.errors import UsageError
     from finetune.corpora import texts_of
     from finetune.probes import read_probe
     from finetune.run_folder import BEGUN, is_main_process
@@ -83,6 +84,8 @@ def _train(arguments: Namespace) -> None:
         print(f"{source.name}: {kinds}{tail}", file=sys.stderr)
     probes = [read_probe(probe) for probe in arguments.probe]
     kept = [text for place in arguments.keep for text in texts_of(Path(place))]
+    if arguments.keep and not kept:
+        raise UsageError(f"There is no text in {', '.join(arguments.keep)}; leave --keep out.")
     bar = ProgressBar("steps")
     try:
         found = train(

@@ -378,7 +378,7 @@ class LangChainStore:
         """The chunk of a row; None if the row is none of this knowledge base."""
         key = str(document.metadata.get(KEY))
         try:
-            # As it was written, which takes a tenth of the time that any other spelling does.
+            # As it was written, which is read sooner than any other spelling.
             if key.startswith(self._begin) and len(key) == _KEY_LENGTH:
                 return int(key[_OWN:].replace("-", ""), 16)
             number = UUID(key).int

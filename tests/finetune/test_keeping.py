@@ -220,6 +220,11 @@ def test_the_command_reads_texts_of_files_and_of_an_index(
     assert code in {1, 2}
     assert stderr.strip().endswith(".")
     assert str(missing) in stderr
+    kept.write_text("")
+    code, _, stderr = call(
+        command, monkeypatch, capsys, *words, "--out", tmp_path / "more", "--keep", kept
+    )
+    assert (code, f"There is no text in {kept}; leave --keep out." in stderr) == (2, True)
     assert not (tmp_path / "more").exists()
 
 
