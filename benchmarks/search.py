@@ -25,6 +25,7 @@ from benchmarks.machine import judged_sets, write_result
 from data import load_beir
 from encoder import load_encoder
 from indexing.stores import Store, build_store, open_store
+from indexing.stores.approximate import ApproximateStore
 from indexing.stores.base import EMBEDDINGS, IDS
 from indexing.stores.factory import read_facts
 from indexing.stores.faiss import nearest_rows
@@ -149,7 +150,7 @@ def _measured(
         memory = sum(path.stat().st_size for path in folder.glob("store*")) / 2**20
         made: Any = read_facts(folder).get("made", {})
         store = open_store("faiss", folder)
-        raw = _Raw(folder, made, exact)
+        raw = _Raw(store, made, exact)
     scores, _ = store.search(queries, K)
     raw_scores, _ = raw.search(queries, K)
     ours, theirs = _one_by_one(store, raw, queries)
@@ -174,15 +175,21 @@ def _measured(
 
 
 class _Raw:
-    """The same index searched by FAISS alone, with the same setting, so to the same recall."""
+    """The same index searched by FAISS alone, with the same setting, so to the same recall.
 
-    def __init__(self, folder: Path, made: dict[str, Any], exact: Any) -> None:  # noqa: ANN401
+    It is the very object that our layer searches: of two copies in memory, one may be a quarter
+    slower than the other, by where they happen to lie.
+    """
+
+    def __init__(self, store: Store, made: dict[str, Any], exact: Any) -> None:  # noqa: ANN401
         setting = made.get("setting", {})
         self._kept: list[Any] = [exact]
         if not made:
             self._index = exact
             return
-        self._index = faiss.read_index(str(folder / "store.faiss"))
+        assert isinstance(store, ApproximateStore)
+        assert store._index is not None
+        self._index = store._index.raw
         core = faiss.try_extract_index_ivf(self._index)
         if core is not None:
             core.nprobe = setting["nprobe"]
@@ -201,15 +208,19 @@ class _Raw:
 
 
 def _one_by_one(store: Store, raw: _Raw, queries: Rows) -> tuple[list[float], list[float]]:
-    """Seconds of each query by our layer and by FAISS alone, in turn."""
+    """Seconds of each query by our layer and by FAISS alone, in turn.
+
+    They do not ask the same one after the other: the second would find its rows in the cache.
+    """
     ours: list[float] = []
     theirs: list[float] = []
     began = time.perf_counter()
     for place, query in enumerate(queries):
-        both = [(store.search, ours), (raw.search, theirs)]
-        for search, times in both[:: 1 if place % 2 else -1]:
+        other = queries[(place + len(queries) // 2) % len(queries)]
+        both = [(store.search, query, ours), (raw.search, other, theirs)]
+        for search, asked, times in both[:: 1 if place % 2 else -1]:
             started = time.perf_counter()
-            search(query[None], K)
+            search(asked[None], K)
             times.append(time.perf_counter() - started)
         if time.perf_counter() - began > _MOST_S:
             break
@@ -251,8 +262,8 @@ def _report(
         "index, not on these queries. Memory is the index in memory; types with codes also map "
         f"the embeddings ({shape[0] * shape[1] * 4 / 2**20:,.0f} MiB on disk) to score what they "
         "find exactly. *Over raw* is the median time of a query by `Store.search` against FAISS's "
-        "own call with the same index, setting and second scoring (IndexRefine), in turn; the aim "
-        f"is at most {MOST_OVERHEAD:.0%}.",
+        "own call with the same index, setting and second scoring (IndexRefine, over a copy of the "
+        f"embeddings in memory), in turn; the aim is at most {MOST_OVERHEAD:.0%}.",
     ]
     return "\n".join(lines)
 

@@ -20,7 +20,7 @@ from indexing.stores.base import (
     check_search,
 )
 from indexing.stores.exact import ExactStore
-from indexing.stores.faiss import Chosen, FaissIndex, Setting, inner_products, nearest_rows
+from indexing.stores.faiss import Chosen, FaissIndex, Setting, nearest_rows
 from indexing.stores.index_types import AUTO, DEFAULT_RECALL, FLAT, Recipe, recipe
 from indexing.stores.tuning import K, Sample, Space, tune
 
@@ -272,14 +272,7 @@ class ApproximateStore:
             return index.search(queries, k, setting, chosen)
         # For one result too, as many candidates as recall was measured with.
         depth = max(k, min(max(k, K) * setting.refine, len(self._rows)))
-        _, places = index.search(queries, depth, setting, chosen)
-        scores = inner_products(queries, self._rows, places)
-        row = np.arange(len(scores))[:, None]
-        if len(scores) > 1 and scores.shape[1] > 4 * k:  # of one query, all are sorted as quickly
-            first = np.argpartition(-scores, k - 1, axis=1)[:, :k]
-            scores, places = scores[row, first], places[row, first]
-        best = np.argsort(-scores, axis=1, kind="stable")[:, :k]
-        return scores[row, best], places[row, best]
+        return index.search_and_score(queries, k, depth, setting, self._rows, chosen)
 
     def list_sizes(self) -> NDArray[np.int64]:
         """How many rows each cell of an inverted file holds; empty where there are none."""

@@ -5,8 +5,6 @@ The one place that imports FAISS.
 
 import struct
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
@@ -185,6 +183,8 @@ class FaissIndex:
         self.has_graph = isinstance(self._core, faiss.IndexHNSW)
         self._selects = self.has_cells or isinstance(self._core, _SELECTING)
         self._of_thread = threading.local()
+        self._scored: tuple[NDArray[np.float32], Any] | None = None
+        """Rows, and the index with these behind it, which scores what it finds by them."""
 
     @property
     def raw(self) -> Any:  # noqa: ANN401 - faiss is untyped
@@ -293,6 +293,7 @@ class FaissIndex:
             engine: Sorts them into cells and makes product codes of 8 and 4 bits, for the indexes
                 that FAISS takes these of; None leaves it to FAISS.
         """
+        self._scored = None
         core = self._core
         is_packed = isinstance(core, faiss.IndexIVFPQFastScan)
         sorts = self._is_bare and (not isinstance(core, _PACKED) or (is_packed and not len(self)))
@@ -331,6 +332,7 @@ class FaissIndex:
             numbers: For each row that it holds, its number from now on; -1 drops it.
             rows: All rows from now on; those whose number is not given yet are added.
         """
+        self._scored = None
         if isinstance(self._core, _PACKED):
             # FAISS leaves the bits of removed codes in their blocks, and mixes them into new ones.
             self._index.reset()
@@ -364,19 +366,62 @@ class FaissIndex:
             setting: How thoroughly.
             chosen: Which rows may be found; None for all.
         """
-        rows = np.ascontiguousarray(queries, np.float32)
+        queries = np.ascontiguousarray(queries, np.float32)
         if chosen is not None and not self._selects:
-            return self._sifted(rows, k, setting, chosen)
-        params = self._parameters(k, setting, chosen)
-        scores, places = self._index.search(rows, k, params=params)
+            return self._sifted(queries, k, setting, chosen)
+        params = self._parameters(k, None, setting, chosen)
+        scores, places = self._index.search(queries, k, params=params)
         return scores, places
 
-    def _parameters(self, k: int, setting: Setting, chosen: Chosen | None) -> Any:  # noqa: ANN401 - faiss is untyped
+    def search_and_score(
+        self,
+        queries: NDArray[np.float32],
+        k: int,
+        candidates: int,
+        setting: Setting,
+        rows: NDArray[np.float32],
+        chosen: Chosen | None = None,
+    ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+        """As `search`, with exact scores: more are found, and scored again by their embeddings.
+
+        Args:
+            queries: Shape (m, dim).
+            k: How many.
+            candidates: How many are found for each query, at least `k`.
+            setting: How thoroughly.
+            rows: The embeddings of all rows, shape (n, dim), of one piece; they may be mapped, and
+                are not copied.
+            chosen: Which rows may be found; None for all.
+
+        Raises:
+            ValueError: If the rows are not of one piece.
+        """
+        is_sifted = chosen is not None and not self._selects
+        if is_sifted or self._index.metric_type != faiss.METRIC_INNER_PRODUCT:
+            _, places = self.search(queries, candidates, setting, chosen)
+            return _best(inner_products(queries, rows, places), places, k)
+        if self._scored is None or self._scored[0] is not rows:
+            self._scored = (rows, faiss.IndexRefine(self._index, _over(rows)))
+        params = self._parameters(k, candidates, setting, chosen)
+        queries = np.ascontiguousarray(queries, np.float32)
+        scores, places = self._scored[1].search(queries, k, params=params)
+        return scores, places
+
+    def _parameters(
+        self, k: int, candidates: int | None, setting: Setting, chosen: Chosen | None
+    ) -> Any:  # noqa: ANN401 - faiss is untyped
         """Search parameters of this thread: making them takes a tenth of a quick search."""
-        wanted = (k, setting, chosen)
+        wanted = (k, candidates, setting, chosen)
         if getattr(self._of_thread, "wanted", None) != wanted:
             selector = None if chosen is None else faiss.IDSelectorBitmap(chosen.bits)
-            self._of_thread.params = _nested(self._index, k, setting, selector)
+            params = _nested(self._index, candidates or k, setting, selector)
+            if candidates is not None:
+                # FAISS rounds the product down, of a factor in single precision.
+                factor = (candidates + 0.5) / k
+                params = faiss.IndexRefineSearchParameters(
+                    k_factor=factor, base_index_params=params
+                )
+            self._of_thread.params = params
             self._of_thread.wanted = wanted
         return self._of_thread.params
 
@@ -500,28 +545,39 @@ def inner_products(
     Raises:
         ValueError: If the rows are not of one piece.
     """
-    if not rows.flags.c_contiguous or rows.dtype != np.float32:
-        raise ValueError("rows must be float32 and of one piece.")
+    _check_piece(rows)
     queries = np.ascontiguousarray(queries, np.float32)
     places = np.ascontiguousarray(places, np.int64)
     found = np.full(places.shape, -np.inf, np.float32)
     pointers = [faiss.swig_ptr(array) for array in (found, queries, rows, places)]
-    # FAISS deals out the queries: for one of them, waking its other threads takes longer.
-    with _one_thread() if len(queries) == 1 else nullcontext():
-        faiss.fvec_inner_products_by_idx(*pointers, rows.shape[1], *places.shape)
+    faiss.fvec_inner_products_by_idx(*pointers, rows.shape[1], *places.shape)
     found[places < 0] = -np.inf
     return found
 
 
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    """Let FAISS work in the caller's thread alone; other threads are not concerned."""
-    before = faiss.omp_get_max_threads()
-    faiss.omp_set_num_threads(1)
-    try:
-        yield
-    finally:
-        faiss.omp_set_num_threads(before)
+def _best(
+    scores: NDArray[np.float32], places: NDArray[np.int64], k: int
+) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    """The `k` best of each row, the first of equal ones first."""
+    best = np.argsort(-scores, axis=1, kind="stable")[:, :k]
+    return np.take_along_axis(scores, best, axis=1), np.take_along_axis(places, best, axis=1)
+
+
+def _over(rows: NDArray[np.float32]) -> Any:  # noqa: ANN401 - faiss is untyped
+    """A flat index over rows where they lie, which must outlive it; nobody may add to it."""
+    _check_piece(rows)
+    flat = faiss.IndexFlatIP(rows.shape[1])
+    nobody = faiss.MaybeOwnedVectorUInt8().owner  # so FAISS neither keeps nor frees them
+    flat.codes = faiss.MaybeOwnedVectorUInt8.create_view(
+        faiss.swig_ptr(np.asarray(rows)), rows.nbytes, nobody
+    )
+    flat.ntotal = len(rows)
+    return flat
+
+
+def _check_piece(rows: NDArray[np.float32]) -> None:
+    if not rows.flags.c_contiguous or rows.dtype != np.float32:
+        raise ValueError("rows must be float32 and of one piece.")
 
 
 def nearest_rows(

@@ -13,7 +13,7 @@ from indexing.stores import approximate, build_store, make_store, open_store
 from indexing.stores.approximate import ApproximateStore
 from indexing.stores.exact import ExactStore
 from indexing.stores.factory import read_facts
-from indexing.stores.faiss import Setting, inner_products
+from indexing.stores.faiss import Chosen, FaissIndex, Setting, inner_products
 from indexing.stores.index_types import NAMED
 
 COUNT, DIM = 10_000, 32
@@ -379,6 +379,58 @@ def test_inner_products_are_those_of_the_named_rows():
 def test_inner_products_refuse_rows_that_are_not_of_one_piece():
     with pytest.raises(ValueError, match="of one piece"):
         inner_products(QUERIES[:1], ROWS[:, ::2], np.array([[0]]))
+
+
+@pytest.fixture(
+    params=["IVF64,PQ16x4fs", "HNSW16", "SQ4", "LSH", "IVF64,SQ8,RFlat", "PCA16,IVF64,SQ8"]
+)
+def index(request):
+    made = FaissIndex.make(request.param, DIM)
+    made.train(ROWS)
+    made.add(ROWS)
+    return made
+
+
+@pytest.mark.parametrize("k", [1, 3, 10, 40])
+@pytest.mark.parametrize("few", [None, 30, 5000])
+def test_what_is_found_is_scored_by_the_rows_where_they_lie(index, tmp_path, k, few):
+    np.save(tmp_path / "rows.npy", ROWS)
+    mapped = np.load(tmp_path / "rows.npy", mmap_mode="r")
+    chosen = None if few is None else Chosen(np.arange(COUNT) < few)
+    setting = Setting(nprobe=8, ef=64)
+
+    scores, places = index.search_and_score(QUERIES, k, 40, setting, mapped, chosen)
+
+    _, candidates = index.search(QUERIES, 40, setting, chosen)
+    exact = inner_products(QUERIES, ROWS, candidates)
+    order = np.argsort(-exact, axis=1, kind="stable")[:, :k]
+    want, there = np.take_along_axis(exact, order, axis=1), places >= 0
+    np.testing.assert_array_equal(there, np.isfinite(want))
+    np.testing.assert_allclose(scores[there], want[there], atol=1e-6)
+    found = np.take_along_axis(candidates, order, axis=1)
+    assert (places == found).mean() > 0.999  # equal scores may change places
+    assert few is None or (places < few).all()
+
+
+def test_other_rows_are_scored_by_themselves():
+    index = FaissIndex.make("SQ4", DIM)
+    index.train(ROWS)
+    index.add(ROWS)
+    index.search_and_score(QUERIES, 3, 30, Setting(), ROWS)
+
+    scores, places = index.search_and_score(QUERIES, 3, 30, Setting(), ROWS / 2)
+
+    want = np.einsum("qd,qkd->qk", QUERIES, ROWS[places]) / 2
+    np.testing.assert_allclose(scores, want, atol=1e-6)
+
+
+def test_rows_that_are_not_of_one_piece_score_nothing():
+    index = FaissIndex.make("SQ4", DIM // 2)
+    index.train(ROWS[:, ::2])
+    index.add(ROWS[:, ::2])
+
+    with pytest.raises(ValueError, match="of one piece"):
+        index.search_and_score(QUERIES[:, ::2], 3, 30, Setting(), ROWS[:, ::2])
 
 
 def test_a_setting_shows_what_it_uses():
