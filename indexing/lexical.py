@@ -13,6 +13,7 @@ import numpy as np
 import tantivy
 from numpy.typing import NDArray
 
+from indexing.stores.base import are_among
 from indexing.words import common_words, words
 
 COMMON_WEIGHT = 0.2
@@ -61,7 +62,7 @@ class LexicalIndex:
         Args:
             query: What to look for.
             k: How many.
-            allowed: Only these ids, if given.
+            allowed: Only these ids, ascending, if given.
 
         Returns:
             Scores and ids, best first; fewer than `k` where fewer texts share a term.
@@ -133,7 +134,7 @@ class LexicalIndex:
         depth = min(len(self), 2 * k * max(1, len(self) // len(allowed)))
         while True:
             scores, ids = self._best(query, depth)
-            kept = np.isin(ids, allowed)
+            kept = are_among(ids, allowed)
             if kept.sum() >= k or len(ids) < depth or depth >= len(self):
                 return scores[kept][:k], ids[kept][:k]
             depth = min(len(self), depth * 4)

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from indexing.filters import Filter
 from indexing.stores import SearchResult
-from indexing.stores.base import NO_ID
+from indexing.stores.base import NO_ID, are_among
 from indexing.stores.factory import open_bridge, open_milvus
 from indexing.stores.milvus_filter import render
 
@@ -128,7 +128,7 @@ class SharedReader:
         depth = k + _SLACK
         while depth < most:
             found = self.store.search(queries, depth, allowed=named, where=where)
-            kept = np.isin(found.ids, held)
+            kept = are_among(found.ids, held)
             has_all = (kept.sum(axis=1) >= k) | (found.ids == NO_ID).any(axis=1)
             if has_all.all():
                 return _compact(found, kept, k)

@@ -20,7 +20,14 @@ from numpy.typing import NDArray
 from indexing.catalog import DocumentRecord
 from indexing.errors import StoreError, UsageError
 from indexing.langchain_base import Document, Embeddings, VectorStore
-from indexing.stores.base import NO_ID, Capabilities, SearchResult, check_rows, check_search
+from indexing.stores.base import (
+    NO_ID,
+    Capabilities,
+    SearchResult,
+    are_among,
+    check_rows,
+    check_search,
+)
 from indexing.stores.langchain_options import (
     EMBEDDINGS_ARGUMENTS,
     PASSWORD,
@@ -346,10 +353,10 @@ class LangChainStore:
         """Scores and ids of the `k` best of some rows, equal ones in the order of their ids."""
         if self._embeddings is None:
             raise RuntimeError("The store was opened for writing alone.")
-        unique = np.unique(ids)
-        scores = self._embeddings(unique.tolist()) @ query
-        best = np.lexsort((unique, -scores))[:k]
-        return scores[best], unique[best]
+        unique = sorted(set(ids.tolist()))
+        scores = self._embeddings(unique) @ query
+        best = np.argsort(-scores, kind="stable")[:k]
+        return scores[best], np.array(unique, np.int64)[best]
 
     def ids(self) -> None:
         """None: LangChain's stores do not list what they hold."""
@@ -386,10 +393,8 @@ class LangChainStore:
             return None
         return number - self._base if number >> 64 == self._base >> 64 else None
 
-    @contextmanager
-    def _asking(self, what: str) -> Iterator[None]:
-        with _telling(self.options, what):
-            yield
+    def _asking(self, what: str) -> "_Telling":
+        return _Telling(self.options, what)
 
 
 def _kept(
@@ -398,8 +403,7 @@ def _kept(
     excluded: NDArray[np.int64] | None,
 ) -> NDArray[np.int64]:
     if allowed is not None:
-        places = np.searchsorted(allowed, ids).clip(max=max(0, len(allowed) - 1))
-        return ids[allowed[places] == ids] if len(allowed) else ids[:0]
+        return ids[are_among(ids, allowed)]
     return ids if excluded is None else ids[~np.isin(ids, excluded)]
 
 
@@ -459,7 +463,7 @@ def _opened(options: BridgeOptions, facts: Mapping[str, str | int], dim: int) ->
     engine = _OPEN.get(name)
     if engine is None:
         look_up = LookUp(dim)
-        with _telling(options, "be opened"):
+        with _Telling(options, "be opened"):
             engine = _Engine(_made(options, facts, look_up, {}), look_up)
         _OPEN[name] = engine
     return engine
@@ -548,15 +552,19 @@ def _named(name: str) -> Any:  # noqa: ANN401 - anything can be called
 # Errors
 
 
-@contextmanager
-def _telling(options: BridgeOptions, what: str) -> Iterator[None]:
+class _Telling:
     """An error of whatever engine it is as one sentence."""
-    try:
-        yield
-    except (StoreError, UsageError):
-        raise
-    except Exception as error:
-        raise _told(options, what, error) from error
+
+    def __init__(self, options: BridgeOptions, what: str) -> None:
+        self._options, self._what = options, what
+
+    def __enter__(self) -> None: ...
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: object
+    ) -> None:
+        if isinstance(error, Exception) and not isinstance(error, StoreError | UsageError):
+            raise _told(self._options, self._what, error) from error
 
 
 def _told(options: BridgeOptions, what: str, error: Exception) -> StoreError | UsageError:
