@@ -6,7 +6,8 @@ figures are those of the whole test split, and of test queries of the other sets
 training knew. What the safety net refuses counts as the base.
 
 `--plain` trains by a plain loop of in-batch negatives and keeps whatever comes out, for comparison.
-`--made` trains on pairs that finetune.synthesize makes of the documents alone, without labels.
+`--made` trains without labels: an index of the documents is asked queries that finetune.synthesize
+makes of them, and the encoder learns to rank as its hybrid search does. Choices are made on dev.
 """
 
 import argparse
@@ -25,7 +26,6 @@ from benchmarks.machine import judged_sets, write_result
 from data import BeirDataset, load_beir
 from data.pair_files import load_labelled_pairs
 from data.pairs import PairRecord
-from data.records import Chunk
 from encoder import load_encoder
 from encoder.files import read_object
 from finetune.batches import TrainingSet
@@ -35,8 +35,10 @@ from finetune.grouping import by_document
 from finetune.measures import Measure, QueryFigures, RetrievalSet, encode_by
 from finetune.probes import retrieval_set
 from finetune.run_folder import MANIFEST
-from finetune.synthesis import WAYS, Passage, keep_found, make_pairs
+from finetune.synthesis import keep_found, make_pairs, passages_of
+from finetune.teaching import HybridTeacher
 from finetune.training import Material, train
+from indexing import BuildConfig, build_index, open_index
 from indexing.evaluation import Evaluation, compare, evaluate_dataset
 
 PROBES = ("medquad", "nfcorpus_filtered", "scifact", "squad11_dev", "cisi", "cacm")
@@ -65,14 +67,20 @@ KEPT = ("stsb_en", "mrpc", "pubmedqa", "policyqa", "npl")
 """General texts on which the encoder is to stay what it is; of none of these is a figure shown."""
 OTHERS = {"medquad": 2660}
 """Documents of a test corpus beside those that answer its test queries, where not all are taken."""
-MADE: dict[str, Any] = {"epochs": 1, "learning_rate": 2e-5}
-MADE_DOCUMENTS = 1500
-"""Documents that pairs are made of; each gives one or two texts."""
+MADE_WAYS = ("title", "phrase", "asked")
+MADE_OTHERS = 2
+"""Hits of the hybrid search beside a query's own text."""
+MADE_DOCUMENTS, MADE_STEPS = 5200, 40
+"""Most documents of the index, and steps of the training."""
+MADE_OVER: dict[str, Any] = {"save_every": 20, "queries_per_record": 1, "grouped_by": "queries"}
+"""Over the recipe `hybrid` and what all sets share."""
 TEXT = """nDCG@10 on all queries of the test split, among all documents of the set (of medquad: the
 2,340 that answer one of them and 2,660 others). Minutes are those of the processor (one thread) for
 the whole training, with all that the safety net measures. Probes: changes of nDCG@10 on at most 400
 test queries of sets that the training did not know. In every step 32 general texts (of stsb_en,
-mrpc, pubmedqa, policyqa and npl) are asked to stay where the base has them."""
+mrpc, pubmedqa, policyqa and npl) are asked to stay where the base has them. Pairs `made`: no
+labels; queries worded from the titles and sentences of at most 5,200 documents, and what an index's
+hybrid search finds for them, with its scores."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,7 +95,7 @@ class Domain:
 
 DOMAINS = (
     Domain(name="medquad", documents=2000),
-    Domain(name="nfcorpus_filtered", documents=4000),
+    Domain(name="nfcorpus_filtered", documents=2800),
     Domain(name="scifact", documents=4000, choices={"epochs": 3, "max_document_tokens": 128}),
     Domain(name="squad11_dev", documents=4000),
 )
@@ -142,21 +150,29 @@ class _Run:
         train_set = load_beir(self._folder, "train")
         self._dev, trained = _dev(self._folder, train_set)
         choices = SETTINGS | domain.choices | {"seed": seed}
-        if how == "made":
-            self._records = _made_records(train_set, MADE_DOCUMENTS, seed)
-            choices |= MADE
-        else:
-            self._records = _records(train_set, trained, domain.documents, seed)
         if how == "plain":
             choices |= PLAIN
-        choices |= given
-        self._config = make_config(None, None, choices)
+        if how == "made":
+            shared = {name: SETTINGS[name] for name in ("averages", "allowed_fall")}
+            choices = shared | MADE_OVER | {"seed": seed}
+        self._config = make_config("hybrid" if how == "made" else None, None, choices | given)
+        self._train_set, self._trained = train_set, trained
+        self._records: list[PairRecord] = []
+
+    def _take_records(self) -> None:
+        if self._how == "made":
+            count = MADE_STEPS * self._config.step_size
+            self._records = _made_records(self._train_set, count, self._config.seed)
+        else:
+            most = self._domain.documents
+            self._records = _records(self._train_set, self._trained, most, self._config.seed)
 
     def row(self) -> dict[str, Any]:
         """Train, and measure what came out."""
         with tempfile.TemporaryDirectory() as place:
             out = Path(place) / "run"
             started, used = time.monotonic(), time.process_time()
+            self._take_records()
             try:
                 facts = train(self._material(), out, self._config)
                 model: str | None = str(out / "model")
@@ -321,17 +337,23 @@ def _records(
 
 
 def _made_records(dataset: BeirDataset, most: int, seed: int) -> list[PairRecord]:
-    """Pairs made of some documents alone; nothing of the queries or the judgements is looked at."""
-    names = sorted(dataset.corpus)
-    random.Random(seed).shuffle(names)
-    passages = []
-    for number, name in enumerate(names[:most]):
-        title, text = dataset.corpus[name]
-        chunk = Chunk(
-            id=number, document=name, start=0, end=len(text), page=None, heading=(), text=text
+    """What an index of the documents teaches; nothing of the queries or the judgements is seen."""
+    count = min(len(dataset.corpus), MADE_DOCUMENTS)
+    names = sorted(random.Random(seed).sample(sorted(dataset.corpus), count))
+    with tempfile.TemporaryDirectory() as place:
+        lines = (
+            json.dumps({"id": name, **dataset.corpus[name]._asdict()}, ensure_ascii=False)
+            for name in names
         )
-        passages.append(Passage(chunk, title, is_first=True))
-    return by_document(keep_found(make_pairs(passages, ways=WAYS, seed=seed), None))
+        build_index(["-"], Path(place) / "kb", BuildConfig(), lines=lines)
+        index = open_index(Path(place) / "kb")
+        passages = passages_of(
+            ((record.document, [found.chunk for found in record.chunks]) for record in portion)
+            for portion in index.generation.portions()
+        )
+        made = list(make_pairs(passages, ways=MADE_WAYS, seed=seed))
+        random.Random(seed).shuffle(made)
+        return keep_found(made[:most], None, teacher=HybridTeacher(index, MADE_OTHERS))
 
 
 COLUMNS = (

@@ -18,7 +18,7 @@ METHODS = ("full", "lora", "qlora", "bitfit", "prefix")
 TASKS = ("encoder", "reranker")
 LOSSES = (
     *("auto", "in_batch", "group", "sigmoid", "triplet"),
-    *("distillation", "m3_distillation", "margin_mse"),
+    *("distillation", "in_batch_distillation", "m3_distillation", "margin_mse"),
     *("cosent", "angle", "angle_mix"),
 )
 _WITH_IN_BATCH = ("auto", "in_batch", "distillation", "angle_mix")
@@ -51,7 +51,8 @@ class TrainConfig:
     loss: str = "auto"
     """`auto` is in-batch negatives for pairs and triplets, and CoSENT for scored pairs. With a
     teacher's scores of positive and negatives: `distillation`, its distribution beside in-batch
-    negatives as FlagEmbedding does, BGE-M3's `m3_distillation`, and `margin_mse`. `group` tells a
+    negatives as FlagEmbedding does, `in_batch_distillation`, both as one distribution, BGE-M3's
+    `m3_distillation`, and `margin_mse`. `group` tells a
     positive from its own negatives alone; `sigmoid` and `triplet` are uniem's; `angle_mix` of
     pairs and triplets is AnglE's own for them. A reranker's are `listwise`, a softmax over
     the positive and its negatives or their teacher's scores, and `binary`, right or wrong for each

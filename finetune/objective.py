@@ -9,6 +9,8 @@ from finetune import losses
 from finetune.batches import Batch
 from finetune.config import TrainConfig
 
+_OF_GROUPS = ("group", "in_batch_distillation", "m3_distillation", "margin_mse")
+
 
 def objective(
     embeddings: Tensor, batch: Batch, config: TrainConfig, *, layers: int = 1, step: int = 0
@@ -74,7 +76,7 @@ def _loss(embeddings: Tensor, batch: Batch, config: TrainConfig) -> Tensor:
         return _scored(queries, positives, batch, config)
     if config.loss in {"cosent", "angle"}:
         raise ValueError(f"The loss {config.loss} needs scored pairs; these have no score.")
-    if config.loss in {"group", "margin_mse", "m3_distillation"}:
+    if config.loss in _OF_GROUPS:
         return _of_groups(queries, embeddings, batch, config)
     flat = [place for places in batch.negatives for place in places]
     negatives = embeddings[flat] if flat else None
@@ -109,6 +111,8 @@ def _of_groups(queries: Tensor, embeddings: Tensor, batch: Batch, config: TrainC
     groups, teacher = _taught(embeddings, batch, config)
     if config.loss == "margin_mse":
         return losses.margin_mse(queries, groups, teacher)
+    if config.loss == "in_batch_distillation":
+        return _taught_in_batch(queries, embeddings, batch, teacher, config)
     return losses.m3_distillation(queries, groups, teacher, temperature=config.temperature)
 
 
@@ -200,6 +204,20 @@ def _all_positives(embeddings: Tensor, batch: Batch, config: TrainConfig) -> Ten
         back = losses.multi_positive(candidates, queries, known.T, temperature=temperature)
         loss = (loss + back) / 2
     return loss
+
+
+def _taught_in_batch(
+    queries: Tensor, embeddings: Tensor, batch: Batch, teacher: Tensor, config: TrainConfig
+) -> Tensor:
+    own = [
+        [positive, *others]
+        for positive, others in zip(batch.positives, batch.negatives, strict=True)
+    ]
+    documents = {place: column for column, place in enumerate(sorted({p for o in own for p in o}))}
+    columns = torch.tensor([[documents[place] for place in places] for places in own])
+    return losses.in_batch_distillation(
+        queries, embeddings[list(documents)], columns, teacher, temperature=config.temperature
+    )
 
 
 def _taught(embeddings: Tensor, batch: Batch, config: TrainConfig) -> tuple[Tensor, Tensor]:

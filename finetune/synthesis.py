@@ -1,10 +1,10 @@
 """An index in, training pairs out, for when nobody has labels.
 
 Queries are headings, titles, questions that stand in the text, sentences taken out of their place
-(inverse cloze, Lee et al. 2019, https://arxiv.org/abs/1906.00300), and the words that are frequent
-in a text and rare elsewhere, as people type them into a search field. What does not find its own
-text again in the index (round trip, Alberti et al. 2019, https://arxiv.org/abs/1906.05416) is left
-out.
+(inverse cloze, Lee et al. 2019, https://arxiv.org/abs/1906.00300), the words that are frequent
+in a text and rare elsewhere, and wordings of a sentence as people type or ask them. What does not
+find its own text again in the index (round trip, Alberti et al. 2019,
+https://arxiv.org/abs/1906.05416) is left out.
 """
 
 import random
@@ -16,10 +16,12 @@ from typing import Protocol
 
 from data.pairs import PairRecord
 from data.records import Chunk, Document
+from finetune.teaching import HybridTeacher
+from finetune.wordings import asked, phrase
 from indexing.sentences import split_sentences
 from indexing.words import common_words, words
 
-WAYS = ("heading", "title", "question", "cloze", "keywords")
+WAYS = ("heading", "title", "question", "cloze", "keywords", "phrase", "asked")
 """Ways to a query without a language model."""
 _KEYWORDS = (2, 5)
 """Fewest and most words of a query."""
@@ -27,8 +29,11 @@ _COMMON = 3
 """A heading of more documents than this names no subject, as "Introduction" does."""
 _LEAST_QUERY, _LEAST_TEXT = 4, 40
 """Characters; in Chinese four can be a question."""
+_LEAST_WORDS = 4
+"""Of a sentence that is put in other words."""
 _KEPT_SENTENCE = 0.1
 """How often inverse cloze leaves the sentence in its text, so that words count too (Lee et al.)."""
+_WORDINGS: dict[str, Callable[[str, random.Random], str]] = {"phrase": phrase, "asked": asked}
 Progress = Callable[[int, int], None]
 
 
@@ -68,7 +73,7 @@ class SynthesisReport:
     made: Counter[str] = field(default_factory=Counter)
     """Pairs that are kept, by way."""
     left_out: Counter[str] = field(default_factory=Counter)
-    """By reason: `round trip`, `duplicate`."""
+    """By reason: `round trip`, `duplicate`, `too few others`."""
 
 
 def passages_of(portions: Iterable[Iterable[tuple[Document, Sequence[Chunk]]]]) -> list[Passage]:
@@ -104,22 +109,31 @@ def make_pairs(
         body = _body(chunk)
         for way in ways:
             drawn = random.Random(f"{seed}/{way}/{chunk.document}/{chunk.start}")
-            found: Iterable[tuple[str, str]]
-            if way == "heading":
-                found = _from_heading(chunk, body, common)
-            elif way == "title":
-                found = [(passage.title, body)] if passage.is_first else []
-            elif way == "question":
-                found = _from_questions(body)
-            elif way == "cloze":
-                found = _from_cloze(body, drawn)
-            else:
+            if way == "keywords":
                 assert rarity is not None
+                found: Iterable[tuple[str, str]]
                 found = [(rarity.keywords(body, drawn.randint(*_KEYWORDS)), body)]
+            else:
+                found = _queries(way, passage, body, common, drawn)
             for query, text in found:
                 query, text = " ".join(query.split()), text.strip()
                 if len(query) >= _LEAST_QUERY and len(text) >= _LEAST_TEXT:
                     yield Made(way, query, text, chunk.id)
+
+
+def _queries(
+    way: str, passage: Passage, body: str, common: set[str], drawn: random.Random
+) -> Iterable[tuple[str, str]]:
+    """Queries by a way that looks at one passage alone, with the texts that answer them."""
+    if way == "heading":
+        return _from_heading(passage.chunk, body, common)
+    if way == "title":
+        return [(passage.title, body)] if passage.is_first else []
+    if way == "question":
+        return _from_questions(body)
+    if way == "cloze":
+        return _from_cloze(body, drawn)
+    return _from_sentence(body, drawn, _WORDINGS[way])
 
 
 def keep_found(
@@ -127,6 +141,7 @@ def keep_found(
     index: Searches | None,
     *,
     k: int = 10,
+    teacher: HybridTeacher | None = None,
     report: SynthesisReport | None = None,
     progress: Callable[[int, int | None], None] = lambda done, total: None,
 ) -> list[PairRecord]:
@@ -138,6 +153,7 @@ def keep_found(
         made: Queries.
         index: Where they must find their chunks; None keeps all.
         k: How deep to look.
+        teacher: Puts other texts beside the own one, and scores all of them.
         report: Is filled.
         progress: Called with (queries done, None).
     """
@@ -155,8 +171,16 @@ def keep_found(
             if one.chunk not in {getattr(hit, "chunk", None) for hit in hits}:
                 report.left_out["round trip"] += 1
                 continue
+        record: PairRecord | None
+        if teacher is None:
+            record = PairRecord(queries=(one.query,), positives=(one.text,), place=one.way)
+        else:
+            record = teacher.record(one.query, one.chunk, one.way)
+        if record is None:
+            report.left_out["too few others"] += 1
+            continue
         report.made[one.way] += 1
-        kept.append(PairRecord(queries=(one.query,), positives=(one.text,), place=one.way))
+        kept.append(record)
     return kept
 
 
@@ -230,3 +254,13 @@ def _from_cloze(body: str, drawn: random.Random) -> Iterator[tuple[str, str]]:
     start, end = drawn.choice(fitting)
     is_kept = drawn.random() < _KEPT_SENTENCE
     yield body[start:end], body if is_kept else body[:start] + body[end:]
+
+
+def _from_sentence(
+    body: str, drawn: random.Random, worded: Callable[[str, random.Random], str]
+) -> Iterator[tuple[str, str]]:
+    """One sentence in other words, and the whole text."""
+    sentences = [body[start:end] for start, end in split_sentences(body)]
+    fitting = [sentence for sentence in sentences if len(sentence.split()) >= _LEAST_WORDS]
+    if fitting:
+        yield worded(drawn.choice(fitting), drawn), body

@@ -19,13 +19,21 @@ def _parser() -> Parser:
         "--ways",
         metavar="A,B",
         default="heading,title,question,cloze",
-        help="of heading, title, question, cloze (the default is these) and keywords; 'none' for "
-        "the language model alone",
+        help="of heading, title, question, cloze (the default is these), keywords, phrase and "
+        "asked; 'none' for the language model alone",
     )
     option("--llm", metavar="URL", help="an OpenAI-compatible service, such as http://host/v1")
     option("--model", metavar="NAME", help="of the service")
     option("--texts", metavar="N", type=int, default=1000, help="for the model (default: 1000)")
     option("--k", metavar="N", type=int, default=10, help="depth of the round trip (default: 10)")
+    option(
+        "--teach",
+        metavar="N",
+        type=int,
+        default=0,
+        help="put N other hits of the hybrid search beside each text, with its scores, for "
+        "finetune.train --recipe hybrid",
+    )
     option("--no-round-trip", action="store_true", help="keep what does not find its text again")
     option("--seed", metavar="N", type=int, default=0, help="default: 0")
     option("--json", action="store_true", help="print one JSON object")
@@ -47,12 +55,14 @@ def _ways(arguments: Namespace) -> list[str]:
         raise UsageError(
             f"--k and --texts must be at least 1, got {arguments.k} and {arguments.texts}."
         )
+    if arguments.teach < 0:
+        raise UsageError(f"--teach must be 0 or more, got {arguments.teach}.")
     if arguments.ways == "none":
         if not arguments.llm:
             raise UsageError("--ways none leaves nothing to do without --llm.")
         return []
     ways = [way.strip() for way in arguments.ways.split(",")]
-    known = ("heading", "title", "question", "cloze", "keywords")
+    known = ("heading", "title", "question", "cloze", "keywords", "phrase", "asked")
     unknown = [way for way in ways if way not in known]
     if unknown:
         raise UsageError(f"Unknown way to pairs {unknown[0]!r}. Known: {', '.join(known)}.")
@@ -68,6 +78,7 @@ def _synthesize(arguments: Namespace) -> None:
 
     from finetune.pair_writing import as_row, write_rows
     from finetune.synthesis import SynthesisReport, keep_found, make_pairs, passages_of
+    from finetune.teaching import HybridTeacher
     from indexing.retriever import open_index
 
     index = open_index(arguments.index)
@@ -88,6 +99,7 @@ def _synthesize(arguments: Namespace) -> None:
         made,
         None if arguments.no_round_trip else index,
         k=arguments.k,
+        teacher=HybridTeacher(index, arguments.teach) if arguments.teach else None,
         report=report,
         progress=bar,
     )

@@ -65,6 +65,41 @@ def listwise_distillation(
     return F.kl_div(student, F.softmax(teacher, dim=1), reduction="batchmean")
 
 
+def in_batch_distillation(
+    queries: Tensor,
+    candidates: Tensor,
+    places: Tensor,
+    teacher_scores: Tensor,
+    *,
+    temperature: float = 0.05,
+) -> Tensor:
+    """Ask for the teacher's distribution over a query's texts, and nothing for the batch's others.
+
+    loss = mean over i of KL(softmax(t_i) at its places, 0 elsewhere || softmax(s_i)) with
+    s_ij = cos(q_i, c_j) / temperature over all candidates. A text that stands twice among the
+    places of a query gets both shares.
+
+    Args:
+        queries: Shape (batch, dim).
+        candidates: All texts of the batch, each once, shape (texts, dim).
+        places: Which of them a query's own are, shape (batch, size).
+        teacher_scores: Of these, shape (batch, size).
+        temperature: Divides the student's cosines.
+
+    Source: the distribution of Lin et al. 2020 (https://arxiv.org/abs/2010.11386) among in-batch
+        negatives.
+    """
+    if places.shape != teacher_scores.shape or len(places) != len(queries):
+        raise ValueError(
+            f"places and teacher_scores must have shape ({len(queries)}, size), got "
+            f"{tuple(places.shape)} and {tuple(teacher_scores.shape)}."
+        )
+    scores = cosines(queries, candidates) / temperature
+    shares = F.softmax(teacher_scores.detach().to(scores.dtype), dim=1)
+    wanted = torch.zeros_like(scores).scatter_add(1, places.to(scores.device), shares)
+    return F.kl_div(F.log_softmax(scores, dim=1), wanted, reduction="batchmean")
+
+
 def m3_distillation(
     queries: Tensor, groups: Tensor, teacher_scores: Tensor, *, temperature: float = 0.02
 ) -> Tensor:

@@ -65,6 +65,39 @@ def test_m3_distillation_follows_the_teacher():
     torch.testing.assert_close(found, wanted)
 
 
+def test_in_batch_distillation_wants_the_teachers_shares_and_nothing_else_of_the_batch():
+    # The text n0 stands beside two queries, and is in the batch once.
+    shared = PairRecord(
+        queries=("q9",),
+        positives=("d9",),
+        negatives=("n0", "n1"),
+        positive_scores=(2.0,),
+        negative_scores=(2.0, 1.0),
+    )
+    batch, rows, queries, _, _ = step_of([*TAUGHT[:2], shared], 2)
+
+    found = objective(rows, batch, TrainConfig(loss="in_batch_distillation", temperature=0.1))
+
+    documents = sorted(set(batch.positives) | {p for n in batch.negatives for p in n})
+    assert len(documents) == 7
+    wanted = []
+    own = zip(queries, batch.positives, batch.negatives, batch.teacher, strict=True)
+    for query, positive, others, scores in own:
+        cosines = torch.nn.functional.cosine_similarity(query[None], rows[documents]) / 0.1
+        logs = dict(zip(documents, torch.log_softmax(cosines, 0), strict=True))
+        shares = torch.softmax(torch.tensor(scores, dtype=torch.float64), 0)
+        places = zip([positive, *others], shares, strict=True)
+        wanted.append(sum(share * (share.log() - logs[place]) for place, share in places))
+    torch.testing.assert_close(found, torch.stack(wanted).mean())
+
+
+def test_in_batch_distillation_refuses_scores_of_other_texts():
+    rows, places = torch.randn(4, 8), torch.tensor([[0, 1], [2, 3]])
+
+    with pytest.raises(ValueError, match=r"must have shape \(2, size\), got \(2, 2\) and \(2, 3\)"):
+        losses.in_batch_distillation(rows[:2], rows, places, torch.zeros(2, 3))
+
+
 @pytest.mark.parametrize("swap", [False, True])
 def test_uniems_losses_are_those_of_pairs_and_of_triplets(swap):
     batch, rows, queries, positives, hard = step_of(TAUGHT, 1)

@@ -303,9 +303,58 @@ def test_the_command_makes_pairs_that_the_reader_reads(index, tmp_path):
         assert not record.positives[0].startswith("#")
 
 
+def test_taught_pairs_bring_other_hits_and_the_scores_of_both_searches(index, tmp_path):
+    from indexing import open_index
+
+    out = tmp_path / "taught.jsonl"
+
+    done = run("--index", index, "--out", out, "--ways", "heading,phrase,asked", "--teach", "2")
+
+    assert (done.returncode, done.stderr) == (0, "")
+    rows = [json.loads(line) for line in out.read_text("utf-8").splitlines()]
+    assert len(load_pairs(out)) == len(rows) >= 3
+    opened = open_index(index)
+    texts = {hit.text: hit.chunk for hit in opened.search("door oven boat cloth page", k=50)}
+    for row in rows:
+        query = opened.ask(row["query"])
+        assert len(row["pos"]) == 1
+        assert len({*row["pos"], *row["neg"]}) == 3
+        ids = [texts[text] for text in [*row["pos"], *row["neg"]]]
+        [embedded] = opened.encoder.encode_queries([row["query"]])
+        cosines = opened.generation.embeddings(ids) @ embedded
+        _, best = opened.generation.lexical.search(row["query"], 50)
+        bm25 = dict(
+            zip(best.tolist(), opened.generation.lexical.search(row["query"], 50)[0], strict=True)
+        )
+        ceiling = opened.generation.lexical.ceiling(row["query"]) or 1.0
+        for id_, cosine, score in zip(
+            ids, cosines, row["pos_scores"] + row["neg_scores"], strict=True
+        ):
+            want = 20 * (query.trust * cosine + bm25.get(id_, 0.0) / ceiling)
+            assert score == pytest.approx(want, abs=1e-3)
+
+
+def test_a_query_with_too_few_others_teaches_nothing(index):
+    from finetune.teaching import HybridTeacher
+    from indexing import open_index
+
+    report = SynthesisReport()
+
+    kept = keep_found(
+        [Made("heading", "cloth", "x", 0)],
+        None,
+        teacher=HybridTeacher(open_index(index), 50),
+        report=report,
+    )
+
+    assert kept == []
+    assert report.left_out == {"too few others": 1}
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [
+        (["--teach", "-1"], 2, "--teach must be 0 or more, got -1"),
         (["--ways", "magic"], 2, "Unknown way to pairs 'magic'. Known: heading"),
         (["--ways", "none"], 2, "leaves nothing to do without --llm"),
         (["--llm", "http://x/v1"], 2, "Give --llm and --model together"),
