@@ -351,7 +351,8 @@ def _made_records(dataset: BeirDataset, most: int, seed: int) -> list[PairRecord
             ((record.document, [found.chunk for found in record.chunks]) for record in portion)
             for portion in index.generation.portions()
         )
-        made = list(make_pairs(passages, ways=MADE_WAYS, seed=seed))
+        by_query = {one.query: one for one in make_pairs(passages, ways=MADE_WAYS, seed=seed)}
+        made = list(by_query.values())
         random.Random(seed).shuffle(made)
         return keep_found(made[:most], None, teacher=HybridTeacher(index, MADE_OTHERS))
 

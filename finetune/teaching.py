@@ -40,7 +40,8 @@ class HybridTeacher:
             return None
         ids = [chunk, *found[: self._others]]
         scores = _SCALE * (asked.trust * asked.cosines(ids) + asked.lexical_shares(ids))
-        first, *others = (asked.chunks(ids)[id_].text for id_ in ids)
+        chunks = asked.chunks(ids)
+        first, *others = (chunks[id_].text for id_ in ids)
         positive, *negative = (round(float(score), 4) for score in scores)
         return PairRecord(
             queries=(query,),

@@ -400,11 +400,12 @@ class FaissIndex:
         if is_sifted or self._index.metric_type != faiss.METRIC_INNER_PRODUCT:
             _, places = self.search(queries, candidates, setting, chosen)
             return _best(inner_products(queries, rows, places), places, k)
-        if self._scored is None or self._scored[0] is not rows:
-            self._scored = (rows, faiss.IndexRefine(self._index, _over(rows)))
+        scored = self._scored  # another thread may put another one there meanwhile
+        if scored is None or scored[0] is not rows:
+            scored = self._scored = (rows, faiss.IndexRefine(self._index, _over(rows)))
         params = self._parameters(k, candidates, setting, chosen)
         queries = np.ascontiguousarray(queries, np.float32)
-        scores, places = self._scored[1].search(queries, k, params=params)
+        scores, places = scored[1].search(queries, k, params=params)
         return scores, places
 
     def _parameters(
