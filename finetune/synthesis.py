@@ -31,6 +31,8 @@ _LEAST_QUERY, _LEAST_TEXT = 4, 40
 """Characters; in Chinese four can be a question."""
 _LEAST_WORDS = 4
 """Of a sentence that is put in other words."""
+_NO_PROSE = ("```", " | ", "://")
+"""Signs of code, tables and addresses, of which nothing is worded."""
 _KEPT_SENTENCE = 0.1
 """How often inverse cloze leaves the sentence in its text, so that words count too (Lee et al.)."""
 _WORDINGS: dict[str, Callable[[str, random.Random], str]] = {"phrase": phrase, "asked": asked}
@@ -261,6 +263,10 @@ def _from_sentence(
 ) -> Iterator[tuple[str, str]]:
     """One sentence in other words, and the whole text."""
     sentences = [body[start:end] for start, end in split_sentences(body)]
-    fitting = [sentence for sentence in sentences if len(sentence.split()) >= _LEAST_WORDS]
+    fitting = [
+        sentence
+        for sentence in sentences
+        if len(sentence.split()) >= _LEAST_WORDS and not any(sign in sentence for sign in _NO_PROSE)
+    ]
     if fitting:
         yield worded(drawn.choice(fitting), drawn), body

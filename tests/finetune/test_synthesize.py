@@ -93,6 +93,23 @@ def test_keywords_are_what_is_frequent_here_and_rare_elsewhere():
         assert text == here.chunk.text
 
 
+@pytest.mark.parametrize("way", ["phrase", "asked"])
+def test_sentences_are_worded_and_code_tables_and_addresses_are_not(way):
+    prose = passage(
+        "Press the red button twice. Then the old machine in the cellar starts at once."
+    )
+    code = passage("```bash python -m streamlit run app/main.py --server.port 8080 --now ```")
+    table = passage("| one key | its long value | what it means | when it came to be |")
+    address = passage("See https://example.org/a for all that is known about the old machine here.")
+
+    found = {query for seed in range(30) for query, _ in made([prose], way, seed)}
+
+    assert len(found) > 5
+    assert {text for _, text in made([prose], way)} == {prose.chunk.text}
+    for other in (code, table, address):
+        assert not any(made([other], way, seed) for seed in range(30))
+
+
 def test_the_same_seed_makes_the_same_pairs():
     many = [passage(id_=i, document=f"{i}.md") for i in range(5)]
 
