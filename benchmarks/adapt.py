@@ -72,7 +72,7 @@ MADE_OTHERS = 2
 """Hits of the hybrid search beside a query's own text."""
 MADE_DOCUMENTS, MADE_STEPS = 5200, 40
 """Most documents of the index, and steps of the training."""
-MADE_OVER: dict[str, Any] = {"save_every": 20, "queries_per_record": 1, "grouped_by": "queries"}
+MADE_OVER: dict[str, Any] = {"save_every": 20}
 """Over the recipe `hybrid` and what all sets share."""
 TEXT = """nDCG@10 on all queries of the test split, among all documents of the set (of medquad: the
 2,340 that answer one of them and 2,660 others). Minutes are those of the processor (one thread) for
